@@ -1,0 +1,42 @@
+#!/usr/bin/env node
+/** The one entry: a table of contents. Each command is an npm script of the same name. */
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { bakeCommand } from './src/cli/bake.ts';
+import { cleanCommand } from './src/cli/clean.ts';
+import { devCommand } from './src/cli/dev.ts';
+import { doctorCommand, setupCommand } from './src/cli/prerequisites.ts';
+import { lintCommand } from './src/cli/lint.ts';
+import { logsCommand } from './src/cli/logs.ts';
+import { newLayerCommand } from './src/cli/new-layer.ts';
+import { shellCommand } from './src/cli/shell.ts';
+import { testCommand } from './src/cli/test.ts';
+import { verifyCommand } from './src/cli/verify.ts';
+import { EXIT, renderError } from './src/process/errors.ts';
+
+const root = join(import.meta.dirname);
+const program = new Command('clawdy').description('Golden images for OpenClaw with eight security layers.');
+
+for (const command of [
+  setupCommand(),
+  doctorCommand(),
+  bakeCommand(root),
+  verifyCommand(root),
+  testCommand(root),
+  devCommand(root),
+  shellCommand(root),
+  logsCommand(root),
+  lintCommand(root),
+  newLayerCommand(root),
+  cleanCommand(root),
+]) {
+  program.addCommand(command);
+}
+
+process.on('SIGTERM', () => process.exit(EXIT.interrupted));
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`${renderError(error)}\n`);
+  process.exitCode = error instanceof Error && 'exitCode' in error ? Number(error.exitCode) : EXIT.failed;
+}

@@ -1,0 +1,28 @@
+#!/bin/sh
+# The last thing that runs in a baked tree: takes away whatever belongs to this machine or this build, so that two
+# instances of the image share nothing. What it promises is checked on the closed disk by src/seal/hygiene.ts.
+set -eu
+
+# Identity. An empty machine-id makes systemd mint one at boot (machine-id(5)).
+: >/etc/machine-id
+rm -f /var/lib/dbus/machine-id /etc/hostname
+rm -f /etc/ssh/ssh_host_*
+rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /boot/efi/loader/random-seed
+rm -f /etc/iscsi/initiatorname.iscsi /etc/nvme/hostid /etc/nvme/hostnqn
+rm -f /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem
+
+# The build's way in, and what cloud-init did for it.
+rm -rf /root/.ssh /root/.cache /root/.bash_history /root/.wget-hsts
+rm -rf /var/lib/cloud /run/cloud-init
+rm -f /etc/netplan/50-cloud-init.yaml /etc/network/interfaces.d/50-cloud-init
+rm -f /etc/sudoers.d/90-cloud-init-users /etc/ssh/sshd_config.d/50-cloud-init.conf
+rm -rf /etc/systemd/network/10-cloud-init-*.network
+
+# Traces.
+rm -rf /var/lib/apt/lists /var/cache/apt/archives /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old
+mkdir -p /var/lib/apt/lists/partial /var/cache/apt/archives/partial
+rm -rf /var/log/journal /var/lib/systemd/coredump /var/lib/systemd/timers /var/lib/private/systemd
+rm -rf /var/lib/systemd/timesync /var/lib/systemd/rfkill /var/lib/systemd/catalog/database /var/lib/systemd/linger
+rm -rf /var/backups /var/tmp/* /tmp/* /var/cache/ldconfig /var/cache/man
+mkdir -p /var/backups
+find /var/log -type f -delete

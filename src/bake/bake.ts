@@ -1,0 +1,172 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import lockfile from 'proper-lockfile';
+import { bootstrapBase } from '../base/bootstrap.ts';
+import { probeAccelerator } from '../doctor/accelerator.ts';
+import { type ImageManifest, imageSchema } from '../manifest/image.ts';
+import { cached, cacheDir } from '../plan/cache.ts';
+import type { Plan } from '../plan/plan.ts';
+import { BuildError } from '../process/errors.ts';
+import type { Progress } from '../process/progress.ts';
+import { run } from '../process/run.ts';
+import { sealDisk } from '../seal/seal.ts';
+import type { BakeInputs } from './inputs.ts';
+import { runPacker } from './packer.ts';
+import { writePayload } from './payload.ts';
+import { PREPARED, prepare } from './prepare.ts';
+import { packRuntime } from './runtime.ts';
+import { runtimeVersions } from './runtime.ts';
+
+/** What `npm run -s bake -- --json` prints. */
+export interface BakeResult {
+  id: string;
+  path: string;
+  base: string;
+  /** True when an image with these inputs was there already. */
+  cached: boolean;
+  seconds: number;
+  steps: { name: string; seconds: number }[];
+}
+
+/** Bakes one image, or returns the one that has these inputs. A failure leaves its disk and logs under `dist/.failed/`. */
+export async function bake(inputs: BakeInputs, plan: Plan, progress: Progress): Promise<BakeResult> {
+  const { dist, base, keys } = inputs;
+  const startedAt = performance.now();
+  const seconds = () => Math.round((performance.now() - startedAt) / 100) / 10;
+  if (plan.existing) {
+    const id = plan.existing.split('/').at(-1) as string;
+    pointLatest(dist, base.id, id);
+    return { id, path: plan.existing, base: base.id, cached: true, seconds: seconds(), steps: progress.times };
+  }
+  const release = await lockDist(dist);
+  const id = `${base.id}-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${keys.image.slice(0, 8)}`;
+  const work = join(dist, '.work', id);
+  try {
+    for (const stale of readdirSync(join(dist, '.work'))) rmSync(join(dist, '.work', stale), { recursive: true, force: true });
+    mkdirSync(join(work, 'logs'), { recursive: true });
+    const preparedDir = await prepareCached(inputs, join(work, 'logs'), progress);
+    const facts = await makeImage(inputs, id, work, preparedDir, progress);
+    const manifest: ImageManifest = imageSchema.parse({ ...facts, steps: progress.times, seconds: seconds() });
+    writeFileSync(join(work, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+    await rename(work, join(dist, id));
+    pointLatest(dist, base.id, id);
+    return { id, path: join(dist, id), base: base.id, cached: false, seconds: seconds(), steps: progress.times };
+  } catch (error) {
+    throw await keepFailed(error, work, join(dist, '.failed', id));
+  } finally {
+    await release();
+  }
+}
+
+async function prepareCached(inputs: BakeInputs, logs: string, progress: Progress): Promise<string> {
+  const { root, base, keys } = inputs;
+  const ready = cacheDir('prepared', keys.prepared);
+  const { dir } = await cached('prepared', keys.prepared, async (dir) => {
+    const [baseDir, runtimeDir] = await Promise.all([
+      cached('base', keys.base, (into) =>
+        progress.step(`base ${base.id}`, () => bootstrapBase(base, join(into, 'root.tar'), join(logs, 'base.log'))),
+      ),
+      cached('runtime', keys.runtime, (into) =>
+        progress.step('runtime', () => packRuntime(root, into, join(into, 'runtime.tar'), join(logs, 'runtime.log'))),
+      ),
+    ]);
+    await progress.step('prepare', () =>
+      prepare(
+        base,
+        {
+          baseTar: join(baseDir.dir, 'root.tar'),
+          runtimeTar: join(runtimeDir.dir, 'runtime.tar'),
+          packages: inputs.layerPackages,
+          key: keys.prepared,
+        },
+        dir,
+        join(logs, 'prepare.log'),
+      ),
+    );
+  });
+  if (dir !== ready) throw new BuildError('prepare', 'the cache moved during the bake', 'bake again');
+  return dir;
+}
+
+async function makeImage(inputs: BakeInputs, id: string, work: string, preparedDir: string, progress: Progress) {
+  const { root, base, keys, layers } = inputs;
+  const created = new Date().toISOString();
+  const logs = join(work, 'logs');
+  const payload = join(work, 'payload.tar');
+  await writeImagePayload(inputs, { id, base: base.id, created }, work, payload);
+  const accelerator = await probeAccelerator();
+  const packerWork = join(work, 'packer');
+  mkdirSync(packerWork);
+  const disk = await progress.step(`packer (${accelerator})`, ({ detail }) =>
+    runPacker(
+      { root, disk: join(preparedDir, PREPARED.disk), payload, work: packerWork, accelerator, log: join(logs, 'packer.log') },
+      detail,
+    ),
+  );
+  const publicKey = readFileSync(join(packerWork, 'key.pub'), 'utf8');
+  const sealed = await progress.step('seal', () =>
+    sealDisk({ disk, into: work, console: join(packerWork, 'console.log'), publicKey, log: join(logs, 'seal.log') }),
+  );
+  checkPackages(sealed.packages, inputs.resolved);
+  await rename(join(packerWork, 'console.log'), join(logs, 'console.log'));
+  await rm(packerWork, { recursive: true });
+  return {
+    schema: 1,
+    id,
+    created,
+    inputHash: keys.image,
+    base: { id: base.id, sha256: keys.base },
+    disk: { rawSha256: sealed.rawSha256, rawSize: sealed.rawSize, qcow2Size: statSync(join(work, 'disk.qcow2')).size },
+    layers: inputs.layerHashes.filter(({ name }) => layers.some((layer) => layer.name === name)),
+    without: [],
+    packages: sealed.packages,
+    runtime: runtimeVersions(root),
+    accelerator,
+    prepared: keys.prepared,
+  };
+}
+
+/** The payload as one archive; the image's own name goes with it. */
+async function writeImagePayload(inputs: BakeInputs, image: object, work: string, tar: string): Promise<void> {
+  const dir = join(work, 'payload');
+  await writePayload(inputs.layers, inputs.root, dir, image);
+  await run('tar', ['--create', '--file', tar, '--sort=name', '--owner=0', '--group=0', '--numeric-owner', '-C', dir, '.'], {
+    step: 'payload',
+  });
+  await rm(dir, { recursive: true });
+}
+
+/** What was planned is what is there: an archive that moved in between would make the input hash a lie. */
+function checkPackages(found: string[], resolved: string[]): void {
+  const differing = [...found.filter((line) => !resolved.includes(line)), ...resolved.filter((line) => !found.includes(line))];
+  if (differing.length) {
+    throw new BuildError('packages', `installed differs from planned: ${differing.slice(0, 6).join(', ')}`, 'the archive moved: bake again');
+  }
+}
+
+/** One bake at a time writes a dist folder. */
+async function lockDist(dist: string): Promise<() => Promise<void>> {
+  mkdirSync(join(dist, '.work'), { recursive: true });
+  try {
+    return await lockfile.lock(dist, { lockfilePath: join(dist, '.lock'), stale: 60_000, update: 15_000 });
+  } catch (cause) {
+    throw new BuildError('bake', `another bake is writing ${dist}`, 'wait for it to end, then repeat', { cause });
+  }
+}
+
+function pointLatest(dist: string, base: string, id: string): void {
+  for (const name of ['latest', `latest-${base}`]) {
+    rmSync(join(dist, name), { force: true });
+    symlinkSync(id, join(dist, name));
+  }
+}
+
+/** Moves a failed bake aside, whole, and makes the error's paths true again. */
+async function keepFailed(error: unknown, work: string, failed: string): Promise<unknown> {
+  mkdirSync(join(failed, '..'), { recursive: true });
+  await rename(work, failed);
+  if (!(error instanceof BuildError)) return error;
+  const moved = error.log?.replace(work, failed);
+  return new BuildError(error.step, error.message, error.hint, { log: moved, tail: error.tail, exitCode: error.exitCode, cause: error });
+}

@@ -1,0 +1,105 @@
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { BuildError } from '../process/errors.ts';
+import { run } from '../process/run.ts';
+import { type Accelerator, cpuArgs } from '../doctor/accelerator.ts';
+
+/** Enough for apply and seal under emulation on a busy machine; measured: one to two minutes. */
+const TIME_LIMIT_MS = 25 * 60 * 1000;
+
+export interface PackerInputs {
+  /** The project's root. */
+  root: string;
+  /** The prepared disk, qcow2. */
+  disk: string;
+  /** Archive of the payload folder. */
+  payload: string;
+  /** Folder for this run alone; the baked disk ends in its `out/`. */
+  work: string;
+  accelerator: Accelerator;
+  /** Log file of Packer. */
+  log: string;
+}
+
+/**
+ * Boots the prepared disk, applies the layers and seals it.
+ *
+ * Packer and its QEMU live in a PID namespace that dies with this process, so that no bake, however it ends, leaves
+ * a stray QEMU; on a failure the disk stays (`-on-error=abort`) for `make shell`.
+ *
+ * @returns the baked disk.
+ */
+export async function runPacker(inputs: PackerInputs, detail: (text: string) => void): Promise<string> {
+  const { work, log } = inputs;
+  const template = join(work, 'template');
+  mkdirSync(template, { recursive: true });
+  cpSync(join(inputs.root, 'packer', 'clawdy.pkr.hcl'), join(template, 'clawdy.pkr.hcl'));
+  await writeSeed(work, log);
+  const env = { PACKER_CACHE_DIR: join(work, 'cache'), CHECKPOINT_DISABLE: '1', PACKER_NO_COLOR: '1' };
+  if (await needsPlugins(log)) {
+    cpSync(join(inputs.root, 'packer', 'plugins.pkr.hcl'), join(template, 'plugins.pkr.hcl'));
+    await run('packer', ['init', template], { step: 'packer', log, env, hint: 'packer init must reach its plugin site once' });
+  }
+  const output = join(work, 'out');
+  const variables = join(work, 'bake.pkrvars.hcl');
+  writeFileSync(variables, hclVariables({ ...pathsOf(inputs, output), accelerator: inputs.accelerator, machine: machineArgs(inputs) }));
+  const timer = setInterval(() => detail(lastConsoleLine(join(work, 'console.log'))), 2000);
+  try {
+    await run('setpriv', ['--pdeathsig', 'KILL', ...NAMESPACE(), 'packer', 'build', '-color=false', '-on-error=abort', `-var-file=${variables}`, template], {
+      step: 'packer',
+      log,
+      env,
+      timeout: TIME_LIMIT_MS,
+      hint: 'make shell boots an overlay of the failed disk; the guest console is beside the log',
+    });
+  } finally {
+    clearInterval(timer);
+  }
+  const disk = join(output, 'disk.qcow2');
+  if (!existsSync(disk)) throw new BuildError('packer', 'Packer ended well but left no disk', 'read its log', { log });
+  return disk;
+}
+
+/** `unshare` flags; without root a user namespace makes the PID namespace possible. */
+const NAMESPACE = () => ['unshare', ...(process.getuid?.() === 0 ? [] : ['--user', '--map-current-user']), '--pid', '--fork', '--kill-child=KILL'];
+
+function pathsOf({ disk, payload, work }: PackerInputs, output: string) {
+  return { disk, payload, work, output };
+}
+
+function machineArgs({ accelerator }: PackerInputs): string[][] {
+  const args = [...cpuArgs(accelerator), '-vga', 'std'];
+  return args.flatMap((word, index) => (index % 2 ? [] : [[word, args[index + 1] as string]]));
+}
+
+/** HCL's literal syntax for strings and lists is JSON's, but for `${`. */
+function hclVariables(values: Record<string, unknown>): string {
+  return Object.entries(values)
+    .map(([name, value]) => `${name} = ${JSON.stringify(value).replaceAll('${', '$${')}\n`)
+    .join('');
+}
+
+/** A key that lives as long as this bake, and a cloud-init seed that lets root in by it. */
+async function writeSeed(work: string, log: string): Promise<void> {
+  const key = join(work, 'key');
+  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'clawdy-bake', '-f', key], { step: 'packer', log });
+  const seed = join(work, 'seed');
+  mkdirSync(seed, { recursive: true });
+  writeFileSync(join(seed, 'meta-data'), 'instance-id: bake\nlocal-hostname: bake\n');
+  const userData = { users: [], disable_root: false, ssh_authorized_keys: [readFileSync(`${key}.pub`, 'utf8').trim()] };
+  writeFileSync(join(seed, 'user-data'), `#cloud-config\n${JSON.stringify(userData)}\n`);
+  writeFileSync(join(seed, 'vendor-data'), '');
+}
+
+async function needsPlugins(log: string): Promise<boolean> {
+  const { stdout } = await run('packer', ['--version'], { step: 'packer', log });
+  const [major = 0, minor = 0] = (stdout.match(/\d+\.\d+/)?.[0] ?? '0.0').split('.').map(Number);
+  return major > 1 || minor >= 7;
+}
+
+/** What the guest said last on its serial console, or an empty text. */
+export function lastConsoleLine(file: string): string {
+  if (!existsSync(file)) return '';
+  const text = readFileSync(file, 'utf8').replaceAll(/\u001b\[[0-9;?]*[A-Za-z]/g, '');
+  return text.trimEnd().split(/[\r\n]+/).at(-1)?.slice(0, 120) ?? '';
+}

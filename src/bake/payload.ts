@@ -1,0 +1,71 @@
+import { cpSync, createWriteStream, lstatSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { type Header, type Pack, pack } from 'tar-stream';
+import { parse } from 'yaml';
+import { checkPath, type Layer } from '../manifest/layers.ts';
+
+/**
+ * Writes what `packer/apply.sh` reads: per layer an overlay archive with owners and modes from the manifest, the
+ * layer's own apply.sh, and its units.
+ *
+ * @param image who the image says it is; the box reads it from /usr/lib/clawdy/image.json.
+ */
+export async function writePayload(layers: Layer[], root: string, into: string, image: object): Promise<void> {
+  mkdirSync(into, { recursive: true });
+  const active = layers.filter((layer) => layer.state === 'active');
+  for (const layer of active) {
+    const dir = join(into, layer.name);
+    mkdirSync(join(dir, 'src'), { recursive: true });
+    await writeOverlay(layer, join(dir, 'overlay.tar'));
+    if (layer.hasApply) cpSync(join(layer.dir, 'apply.sh'), join(dir, 'src', 'apply.sh'));
+    writeFileSync(join(dir, 'units'), unitLines(layer));
+  }
+  writeFileSync(join(into, 'image.json'), `${JSON.stringify(image)}\n`);
+  writeFileSync(join(into, 'order'), `${active.map((layer) => layer.name).join('\n')}\n`);
+  for (const script of ['apply.sh', 'seal.sh']) cpSync(join(root, 'packer', script), join(into, script));
+}
+
+function unitLines({ units }: Layer): string {
+  const lines = [...units.mask.map((unit) => `mask ${unit}`), ...units.enable.map((unit) => `enable ${unit}`)];
+  return lines.map((line) => `${line}\n`).join('');
+}
+
+/** Modification time of every overlay file: fixed, so that two bakes of one commit agree. */
+const MTIME = new Date('2026-01-01T00:00:00Z');
+
+async function writeOverlay(layer: Layer, file: string): Promise<void> {
+  const mtime = MTIME;
+  const archive = pack();
+  const written = pipeline(archive, createWriteStream(file));
+  for (const [path, { owner, mode }] of Object.entries(layer.overlay).sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const source = join(layer.dir, 'rootfs', path);
+    const [uid, gid] = owner.split(':').map((name) => (name === 'root' ? 0 : Number(name))) as [number, number];
+    const header: Partial<Header> & { name: string } = { name: `.${path}`, uid, gid, mtime };
+    if (lstatSync(source).isSymbolicLink()) {
+      await add(archive, { ...header, type: 'symlink', linkname: readlinkSync(source) });
+    } else {
+      await add(archive, { ...header, mode: Number.parseInt(mode as string, 8) }, readFileSync(source));
+    }
+  }
+  for (const { kind, file: check } of layer.checks) {
+    await add(archive, { name: `.${checkPath(layer, kind, check)}`, mode: 0o755, mtime }, readFileSync(check));
+  }
+  if (layer.launchSchema) {
+    const json = `${JSON.stringify(parse(readFileSync(layer.launchSchema, 'utf8')), null, 2)}\n`;
+    await add(archive, { name: `.${launchSchemaPath(layer)}`, mode: 0o644, mtime }, Buffer.from(json));
+  }
+  archive.finalize();
+  await written;
+}
+
+/** Where a layer's share of the launch.json schema lands on the box. */
+export function launchSchemaPath(layer: Layer): string {
+  return `/usr/lib/clawdy/launch.schema.d/${layer.name}.json`;
+}
+
+function add(archive: Pack, header: Partial<Header> & { name: string }, body?: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    archive.entry({ uid: 0, gid: 0, ...header }, body ?? Buffer.alloc(0), (error) => (error ? reject(error) : resolve()));
+  });
+}

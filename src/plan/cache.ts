@@ -1,0 +1,51 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { mkdtemp, rename, rm } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import lockfile from 'proper-lockfile';
+
+/** Where results are kept by the digest of their inputs; `npm run clean -- --cache` empties it. */
+export function cacheRoot(): string {
+  return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'clawdy');
+}
+
+/** The folder that holds, or will hold, the result of `kind` for these inputs. */
+export function cacheDir(kind: string, key: string): string {
+  return join(cacheRoot(), kind, key.slice(0, 32));
+}
+
+export function isCached(kind: string, key: string): boolean {
+  return existsSync(cacheDir(kind, key));
+}
+
+/**
+ * Returns the cached folder, building it first where it isn't there. A build that dies leaves nothing under the key:
+ * it works in a temporary sibling and is renamed when whole. Two processes with one key build it once.
+ */
+export async function cached(kind: string, key: string, build: (dir: string) => Promise<void>): Promise<{ dir: string; hit: boolean }> {
+  const dir = cacheDir(kind, key);
+  if (existsSync(dir)) return { dir, hit: true };
+  const parent = join(cacheRoot(), kind);
+  mkdirSync(parent, { recursive: true });
+  // Stale after 60 s without a sign of life (the lock is touched every 15 s); waits for up to 30 minutes.
+  const release = await lockfile.lock(dir, {
+    realpath: false,
+    stale: 60_000,
+    update: 15_000,
+    retries: { retries: 1800, factor: 1, minTimeout: 1000 },
+  });
+  try {
+    if (existsSync(dir)) return { dir, hit: true };
+    const work = await mkdtemp(join(parent, '.new-'));
+    try {
+      await build(work);
+      await rename(work, dir);
+    } catch (error) {
+      await rm(work, { recursive: true, force: true });
+      throw error;
+    }
+    return { dir, hit: false };
+  } finally {
+    await release();
+  }
+}

@@ -1,0 +1,93 @@
+import { appendFileSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
+import { ExecaError, execa, type Options } from 'execa';
+import { BuildError } from './errors.ts';
+
+/** How much of a failed child's output is shown; the rest is in the log. */
+const TAIL_LINES = 20;
+
+export interface RunOptions {
+  /** Which step this belongs to, for the error. */
+  step: string;
+  /** What a person should try when it fails. */
+  hint?: string;
+  /** Child output is appended here; without it the output is only kept for the error. */
+  log?: string | undefined;
+  cwd?: string;
+  /** Added to the environment of this process. */
+  env?: Record<string, string>;
+  /** Written to the child's standard input, then closed. Secrets go here, never into args. */
+  input?: string | Uint8Array;
+  /** Milliseconds until the child is killed. */
+  timeout?: number;
+  /** Accept these exit codes as success; default [0]. */
+  ok?: number[];
+  signal?: AbortSignal | undefined;
+}
+
+export interface RunResult {
+  stdout: string;
+  stderr: string;
+  exitCode: number;
+}
+
+function commandLine(file: string, args: readonly string[]): string {
+  return [file, ...args].map((word) => (/^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ');
+}
+
+function lastLines(text: string): string {
+  return stripVTControlCharacters(text).trimEnd().split('\n').slice(-TAIL_LINES).join('\n');
+}
+
+/**
+ * Runs one program to its end. All child processes of the project start here or in `start`.
+ * @throws BuildError with the tail of the output and the command to repeat.
+ */
+export async function run(file: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
+  const { log } = options;
+  if (log) {
+    mkdirSync(dirname(log), { recursive: true });
+    appendFileSync(log, `$ ${commandLine(file, args)}\n`);
+  }
+  const sink = log ? [{ file: log, append: true as const }] : [];
+  const result = await execa(file, args, {
+    stdout: ['pipe', ...sink],
+    stderr: ['pipe', ...sink],
+    ...(options.cwd ? { cwd: options.cwd } : {}),
+    ...(options.input === undefined ? { stdin: 'ignore' } : { input: options.input }),
+    ...(options.env ? { env: options.env } : {}),
+    ...(options.timeout ? { timeout: options.timeout } : {}),
+    ...(options.signal ? { cancelSignal: options.signal } : {}),
+    reject: false,
+    maxBuffer: 64 * 1024 * 1024,
+    forceKillAfterDelay: 5000,
+  });
+  const stdout = String(result.stdout ?? '');
+  const stderr = String(result.stderr ?? '');
+  const exitCode = result.exitCode ?? -1;
+  if ((options.ok ?? [0]).includes(exitCode)) return { stdout, stderr, exitCode };
+  throw new BuildError(options.step, describe(file, result), options.hint ?? `repeat it: ${commandLine(file, args)}`, {
+    log,
+    tail: lastLines(stderr.trim() === '' ? stdout : stderr),
+    cause: result,
+  });
+}
+
+function describe(file: string, result: { timedOut?: boolean; signal?: string; exitCode?: number; cause?: unknown }): string {
+  if (result instanceof ExecaError && result.code === 'ENOENT') return `${file} is not installed`;
+  if (result.timedOut) return `${file} ran out of time`;
+  if (result.signal) return `${file} was ended by ${result.signal}`;
+  return `${file} exited with ${result.exitCode ?? 'an error'}`;
+}
+
+/** True when the program can be found in PATH. */
+export async function has(program: string): Promise<boolean> {
+  const result = await execa('sh', ['-c', 'command -v "$1"', 'sh', program], { reject: false, stdin: 'ignore' });
+  return result.exitCode === 0;
+}
+
+/** A child that outlives the call; the caller ends it through `kill`. It dies with this process in any case. */
+export function start(file: string, args: readonly string[], options: Options) {
+  return execa('setpriv', ['--pdeathsig', 'KILL', file, ...args], { ...options, reject: false, cleanup: true });
+}

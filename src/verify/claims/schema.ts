@@ -1,0 +1,41 @@
+import { z } from 'zod';
+
+/** What can come of an attempt. `http:n` is an answer with that status. */
+export const outcome = z
+  .string()
+  .regex(/^(ok|refused|timeout|reset|denied|http:[1-5]\d\d)$/, 'must be ok, refused, timeout, reset, denied or http:<status>');
+
+const party = z.enum(['inside', 'agent', 'attacker']);
+
+const attempt = z.strictObject({
+  /** Who tries: root in the box, the agent's uid in the box, or another host. */
+  from: party,
+  /** A script of the layer's `attacks/` or `checks/`, or of the shared `test/attacks/`, with its arguments. */
+  run: z.string().min(1),
+  expect: outcome,
+});
+
+const claim = z.strictObject({
+  id: z.string().regex(/^[a-z][a-z0-9-]*$/),
+  promise: z.string().min(1),
+  where: z.array(z.enum(['container', 'vm'])).min(1),
+  control: attempt,
+  attack: attempt,
+  sabotage: z.union([
+    z.strictObject({
+      /** A command for the box's root shell that takes the protection away. */
+      run: z.string().min(1),
+      /** What the same attack gets then. */
+      expect: outcome.default('ok'),
+    }),
+    z.strictObject({ reason: z.string().min(1), until: z.iso.date() }),
+  ]),
+  /** Layers that still hold under the sabotage; each is then sabotaged too. */
+  alsoStoppedBy: z.array(z.string()).default([]),
+});
+
+/** `claims.yaml`: what a layer promises and how the promise is attacked. */
+export const claimsSchema = z.array(claim);
+
+export type Claim = z.output<typeof claim>;
+export type Attempt = z.output<typeof attempt>;
