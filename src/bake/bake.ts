@@ -9,14 +9,12 @@ import { cached, cacheDir } from '../plan/cache.ts';
 import type { Plan } from '../plan/plan.ts';
 import { BuildError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
-import { run } from '../process/run.ts';
 import { sealDisk } from '../seal/seal.ts';
 import type { BakeInputs } from './inputs.ts';
 import { runPacker } from './packer.ts';
-import { writePayload } from './payload.ts';
+import { archivePayload } from './payload.ts';
 import { PREPARED, prepare } from './prepare.ts';
-import { packRuntime } from './runtime.ts';
-import { runtimeVersions } from './runtime.ts';
+import { packRuntime, runtimeVersions } from './runtime.ts';
 
 /** What `npm run -s bake -- --json` prints. */
 export interface BakeResult {
@@ -94,7 +92,7 @@ async function makeImage(inputs: BakeInputs, id: string, work: string, preparedD
   const created = new Date().toISOString();
   const logs = join(work, 'logs');
   const payload = join(work, 'payload.tar');
-  await writeImagePayload(inputs, { id, base: base.id, created }, work, payload);
+  await archivePayload(layers, root, work, payload, { id, base: base.id, created });
   const accelerator = await probeAccelerator();
   const packerWork = join(work, 'packer');
   mkdirSync(packerWork);
@@ -125,16 +123,6 @@ async function makeImage(inputs: BakeInputs, id: string, work: string, preparedD
     accelerator,
     prepared: keys.prepared,
   };
-}
-
-/** The payload as one archive; the image's own name goes with it. */
-async function writeImagePayload(inputs: BakeInputs, image: object, work: string, tar: string): Promise<void> {
-  const dir = join(work, 'payload');
-  await writePayload(inputs.layers, inputs.root, dir, image);
-  await run('tar', ['--create', '--file', tar, '--sort=name', '--owner=0', '--group=0', '--numeric-owner', '-C', dir, '.'], {
-    step: 'payload',
-  });
-  await rm(dir, { recursive: true });
 }
 
 /** What was planned is what is there: an archive that moved in between would make the input hash a lie. */

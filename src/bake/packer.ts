@@ -35,7 +35,7 @@ export async function runPacker(inputs: PackerInputs, detail: (text: string) => 
   mkdirSync(template, { recursive: true });
   cpSync(join(inputs.root, 'packer', 'clawdy.pkr.hcl'), join(template, 'clawdy.pkr.hcl'));
   await writeSeed(work, log);
-  const env = { PACKER_CACHE_DIR: join(work, 'cache'), CHECKPOINT_DISABLE: '1', PACKER_NO_COLOR: '1' };
+  const env = { PACKER_CACHE_DIR: join(work, 'cache'), CHECKPOINT_DISABLE: '1', PACKER_LOG: '1', PACKER_LOG_PATH: join(work, 'packer-debug.log') };
   if (await needsPlugins(log)) {
     cpSync(join(inputs.root, 'packer', 'plugins.pkr.hcl'), join(template, 'plugins.pkr.hcl'));
     await run('packer', ['init', template], { step: 'packer', log, env, hint: 'packer init must reach its plugin site once' });
@@ -50,6 +50,7 @@ export async function runPacker(inputs: PackerInputs, detail: (text: string) => 
       log,
       env,
       timeout: TIME_LIMIT_MS,
+      tail: provisionerLines,
       hint: 'make shell boots an overlay of the failed disk; the guest console is beside the log',
     });
   } finally {
@@ -60,6 +61,15 @@ export async function runPacker(inputs: PackerInputs, detail: (text: string) => 
   return disk;
 }
 
+/** What the failed provisioner said: Packer's own closing words would fill the tail. */
+function provisionerLines(output: string): string {
+  return output
+    .split('\n')
+    .filter((line) => /^(==> |    )qemu\.clawdy: /.test(line) && !/skipping cleanup|aborting\.\.\.$/.test(line))
+    .map((line) => line.replace(/^(==> |    )qemu\.clawdy: /, ''))
+    .join('\n');
+}
+
 /** `unshare` flags; without root a user namespace makes the PID namespace possible. */
 const NAMESPACE = () => ['unshare', ...(process.getuid?.() === 0 ? [] : ['--user', '--map-current-user']), '--pid', '--fork', '--kill-child=KILL'];
 
@@ -68,7 +78,8 @@ function pathsOf({ disk, payload, work }: PackerInputs, output: string) {
 }
 
 function machineArgs({ accelerator }: PackerInputs): string[][] {
-  const args = [...cpuArgs(accelerator), '-vga', 'std'];
+  // Debian 13 under SeaBIOS hangs after GRUB without a display adapter. Packer's own -machine would name an accelerator too.
+  const args = ['-machine', 'q35', ...cpuArgs(accelerator), '-vga', 'std'];
   return args.flatMap((word, index) => (index % 2 ? [] : [[word, args[index + 1] as string]]));
 }
 

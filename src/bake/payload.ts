@@ -1,15 +1,29 @@
-import { cpSync, createWriteStream, lstatSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, createWriteStream, lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { type Header, type Pack, pack } from 'tar-stream';
 import { parse } from 'yaml';
 import { checkPath, type Layer } from '../manifest/layers.ts';
+import { run } from '../process/run.ts';
+
+/**
+ * Packs the payload into one archive.
+ *
+ * @param work folder for a temporary copy.
+ * @param image who the image says it is; the box reads it from /usr/lib/clawdy/image.json.
+ */
+export async function archivePayload(layers: Layer[], root: string, work: string, tar: string, image: object): Promise<void> {
+  const dir = join(work, 'payload');
+  await writePayload(layers, root, dir, image);
+  await run('tar', ['--create', '--file', tar, '--sort=name', '--owner=0', '--group=0', '--numeric-owner', '-C', dir, '.'], {
+    step: 'payload',
+  });
+  rmSync(dir, { recursive: true });
+}
 
 /**
  * Writes what `packer/apply.sh` reads: per layer an overlay archive with owners and modes from the manifest, the
  * layer's own apply.sh, and its units.
- *
- * @param image who the image says it is; the box reads it from /usr/lib/clawdy/image.json.
  */
 export async function writePayload(layers: Layer[], root: string, into: string, image: object): Promise<void> {
   mkdirSync(into, { recursive: true });

@@ -87,11 +87,7 @@ function hook(name: string): string {
  * mmdebstrap picks root or a user namespace by itself; its own log goes to ours.
  * A mirror of one's own is named by CLAWDY_MIRROR, else mmdebstrap's default for the suite is used.
  */
-async function mmdebstrap(args: string[], more: { log: string; env?: Record<string, string> }): Promise<void> {
+export async function mmdebstrap(args: string[], more: { log: string; step?: string; env?: Record<string, string> }): Promise<void> {
   const mirror = process.env.CLAWDY_MIRROR;
-  await run('mmdebstrap', ['--mode=auto', ...args, ...(mirror ? [mirror] : [])], {
-    step: 'base',
-    hint: OFFLINE_HINT,
-    ...more,
-  });
+  await run('mmdebstrap', ['--mode=auto', ...args, ...(mirror ? [mirror] : [])], { step: 'base', hint: OFFLINE_HINT, ...more });
 }

@@ -24,6 +24,8 @@ mkdir -p "$root/boot/efi"
 # netplan is rendered by networkd; cloud-init writes the plan.
 ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 rm -f "$root/etc/hostname"
+# /run is a tmpfs at boot; what packages left below it would only be covered.
+rm -rf "$root"/run/*
 : >"$root/etc/machine-id"
 
 # Made anew at each boot that lacks them, as in a vendor's image; a base must not hold any.

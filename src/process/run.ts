@@ -24,6 +24,8 @@ export interface RunOptions {
   /** Accept these exit codes as success; default [0]. */
   ok?: number[];
   signal?: AbortSignal | undefined;
+  /** Picks what matters from a failed child's standard output, before it is cut to its last lines. */
+  tail?: (stdout: string) => string;
 }
 
 export interface RunResult {
@@ -69,7 +71,7 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   if ((options.ok ?? [0]).includes(exitCode)) return { stdout, stderr, exitCode };
   throw new BuildError(options.step, describe(file, result), options.hint ?? `repeat it: ${commandLine(file, args)}`, {
     log,
-    tail: lastLines(stderr.trim() === '' ? stdout : stderr),
+    tail: lastLines(options.tail ? options.tail(stdout) : stderr.trim() === '' ? stdout : stderr),
     cause: result,
   });
 }

@@ -19,6 +19,8 @@ const claim = z.strictObject({
   id: z.string().regex(/^[a-z][a-z0-9-]*$/),
   promise: z.string().min(1),
   where: z.array(z.enum(['container', 'vm'])).min(1),
+  /** What the box must have reached: sshd runs (`ready`), or OpenClaw answers and the live selfcheck passed (`live`). */
+  after: z.enum(['ready', 'live']).default('ready'),
   control: attempt,
   attack: attempt,
   sabotage: z.union([

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Both families are closed by default.
+exec /usr/lib/clawdy/firewall/is-closed

@@ -1,0 +1,26 @@
+#!/bin/sh
+# The account is what the image says it is, and no other account has a shell.
+set -eu
+want='clawdy:x:7860:7860:OpenClaw:/var/lib/clawdy/home:/usr/lib/clawdy/session/shell'
+[ "$(getent passwd clawdy)" = "$want" ] || {
+  echo "the account clawdy is $(getent passwd clawdy)" >&2
+  exit 1
+}
+[ "$(id -G clawdy)" = 7860 ] || {
+  echo "clawdy is in further groups: $(id -Gn clawdy)" >&2
+  exit 1
+}
+others=$(getent passwd | awk -F: '$1 != "root" && $1 != "clawdy" && $1 != "sync" && $7 !~ /(nologin|false)$/ { print $1 }')
+if [ -n "$others" ]; then
+  echo "further accounts with a shell: $others" >&2
+  exit 1
+fi
+home=/var/lib/clawdy/home
+if [ -L "$home" ] || [ "$(stat -c '%u:%g %a' "$home")" != '7860:7860 700' ]; then
+  echo "$home isn't clawdy's alone" >&2
+  exit 1
+fi
+if [ -e /var/lib/systemd/linger/clawdy ]; then
+  echo 'clawdy lingers' >&2
+  exit 1
+fi

@@ -1,0 +1,41 @@
+import { join } from 'node:path';
+import { loadBase } from '../base/bases.ts';
+import { mmdebstrap } from '../base/bootstrap.ts';
+import type { ImageManifest } from '../manifest/image.ts';
+import { cached, cacheDir, isCached } from '../plan/cache.ts';
+import { BuildError } from '../process/errors.ts';
+import { PREPARED } from './prepare.ts';
+
+/**
+ * The root tree of an image as an archive, made the way Packer makes the disk but without booting: the same prepared
+ * archive, the same payload, the same apply.sh and seal.sh. test/container/tree.test.ts holds it equal to the disk.
+ *
+ * @returns path of the archive, in the cache.
+ */
+export async function imageTree(image: ImageManifest, payload: string, log: string): Promise<string> {
+  const prepared = join(cacheDir('prepared', image.prepared), PREPARED.tar);
+  if (!isCached('prepared', image.prepared)) {
+    throw new BuildError('tree', "the image's prepared tree isn't in the cache any more", 'make bake ARGS=--force');
+  }
+  const { dir } = await cached('tree', treeKey(image), async (into) => {
+    await mmdebstrap(
+      [
+        '--variant=custom',
+        '--skip=check/empty,update,cleanup',
+        `--setup-hook=tar -C "$1" --numeric-owner -xpf '${prepared}'`,
+        `--customize-hook=mkdir "$1/tmp/payload" && tar -C "$1/tmp/payload" -xf '${payload}'`,
+        '--customize-hook=chroot "$1" sh /tmp/payload/apply.sh /tmp/payload',
+        '--customize-hook=chroot "$1" sh /tmp/payload/seal.sh',
+        loadBase(image.base.id).suite,
+        join(into, 'root.tar'),
+      ],
+      { step: 'tree', log },
+    );
+  });
+  return join(dir, 'root.tar');
+}
+
+/** One tree per image: its raw digest names it. */
+export function treeKey(image: ImageManifest): string {
+  return image.disk.rawSha256;
+}

@@ -1,0 +1,44 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { archivePayload } from '../bake/payload.ts';
+import { loadLayers } from '../manifest/layers.ts';
+import { EXIT, inputError } from '../process/errors.ts';
+import { Progress } from '../process/progress.ts';
+import { loadClaims } from '../verify/claims/load.ts';
+import { renderClaim } from '../verify/claims/render.ts';
+import { ContainerStage } from '../verify/stage.ts';
+
+export function devCommand(root: string): Command {
+  return new Command('dev')
+    .description('apply a layer as it is now to the newest image’s tree, in a container, and run its claims')
+    .argument('<layer>', 'folder name or number, such as 03')
+    .action(async (wanted: string) => {
+      const layers = loadLayers(root);
+      const layer = layers.find(({ name }) => name === wanted || name.startsWith(`${wanted}-`));
+      if (!layer) throw inputError('dev', `no layer is called ${wanted}`, `known: ${layers.map(({ name }) => name).join(', ')}`);
+      const claims = loadClaims(root, layers).filter((claim) => claim.layer === layer && claim.where.includes('container'));
+      const progress = new Progress();
+      const work = mkdtempSync(join(tmpdir(), 'clawdy-dev-'));
+      try {
+        const payload = join(work, 'payload.tar');
+        await archivePayload(layers, root, work, payload, { id: 'dev', base: 'dev' });
+        const stage = await ContainerStage.open(root, join(root, 'dist', 'latest'), {
+          file: { source: payload, target: '/var/tmp/payload.tar' },
+          command: `mkdir /var/tmp/payload && tar -C /var/tmp/payload -xf /var/tmp/payload.tar && sh /var/tmp/payload/apply.sh /var/tmp/payload ${layer.name}`,
+        });
+        try {
+          for (const claim of claims) {
+            const result = await progress.step(claim.id, () => stage.run(claim));
+            progress.say(renderClaim(result));
+            if (!result.ok) process.exitCode = EXIT.failed;
+          }
+        } finally {
+          await stage.close();
+        }
+      } finally {
+        rmSync(work, { recursive: true, force: true });
+      }
+    });
+}

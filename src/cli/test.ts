@@ -1,0 +1,86 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { Command } from 'commander';
+import { execa } from 'execa';
+import { parse } from 'yaml';
+import { EXIT } from '../process/errors.ts';
+import { Progress } from '../process/progress.ts';
+import { lint } from './lint.ts';
+
+const SUITES = ['unit', 'container', 'vm'] as const;
+
+interface Tally {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+export function testCommand(root: string): Command {
+  return new Command('test')
+    .description('lint, then prove the newest image: unit, container, VM')
+    .argument('[suites...]', `some of ${SUITES.join(', ')}; default: lint and all of them`)
+    .option('--claim <id>', 'only this claim', process.env.CLAIM)
+    .action(async (chosen: string[], options: { claim?: string }) => {
+      const progress = new Progress();
+      const total: Tally = { passed: 0, failed: 0, skipped: 0 };
+      if (!chosen.length && !options.claim) {
+        await lint(root, false, progress);
+        total.passed++;
+      }
+      const suites = options.claim ? ['container', 'vm'] : chosen.length ? chosen : [...SUITES];
+      for (const suite of suites) add(total, await runSuite(root, suite, progress, options.claim));
+      // The plain closing line that a CI can read, in any language.
+      process.stdout.write(`${total.passed} passed, ${total.failed} failed${total.skipped ? `, ${total.skipped} skipped` : ''}\n`);
+      if (total.failed || !total.passed) process.exitCode = EXIT.failed;
+    });
+}
+
+function add(total: Tally, part: Tally): void {
+  total.passed += part.passed;
+  total.failed += part.failed;
+  total.skipped += part.skipped;
+}
+
+async function runSuite(root: string, suite: string, progress: Progress, claim: string | undefined): Promise<Tally> {
+  const dir = join(root, 'test', suite);
+  const files = readdirSync(dir)
+    .filter((name) => name.endsWith('.test.ts') && (!claim || name === 'claims.test.ts'))
+    .map((name) => join('test', suite, name));
+  const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
+  const startedAt = performance.now();
+  progress.say(`▸ ${suite} tests`);
+  // One file at a time but for unit tests: containers and VMs share two cores with what they measure.
+  const child = execa('ava', ['--tap', ...(suite === 'unit' ? [] : ['--concurrency=1', '--serial']), ...files], {
+    cwd: root,
+    env: claim ? { CLAIM: claim } : {},
+    reject: false,
+    stdin: 'ignore',
+    stderr: 'inherit',
+    buffer: false,
+  });
+  for await (const line of createInterface({ input: child.stdout })) show(line, tally, progress);
+  const { exitCode } = await child;
+  // A crash before the first test prints no `not ok`; it must not look like an empty suite.
+  if (exitCode !== 0 && !tally.failed) tally.failed++;
+  const seconds = (performance.now() - startedAt) / 1000;
+  const budget = (parse(readFileSync(join(root, 'test', 'budget.yaml'), 'utf8')) as Record<string, number>)[suite] ?? 0;
+  progress.say(
+    `${tally.failed ? '✖' : '✔'} ${suite} tests  ${seconds.toFixed(0)} s of ${budget} s${seconds > budget ? ' — OVER BUDGET' : ''}`,
+  );
+  return tally;
+}
+
+/** One line of TAP version 13. */
+function show(line: string, tally: Tally, progress: Progress): void {
+  const result = /^(not )?ok \d+ - (.*?)( # (?:SKIP|TODO).*)?$/.exec(line);
+  if (!result) {
+    if (line.startsWith(' ') || /^# (?!tests|pass|fail|skip)/.test(line)) progress.say(`    ${line}`);
+    return;
+  }
+  const [, failed, title = '', skip] = result;
+  if (skip) tally.skipped++;
+  else if (failed) tally.failed++;
+  else tally.passed++;
+  progress.say(`  ${skip ? '-' : failed ? '✖' : '✔'} ${title}`);
+}

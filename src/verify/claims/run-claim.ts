@@ -1,0 +1,92 @@
+import { readFileSync } from 'node:fs';
+import { BuildError } from '../../process/errors.ts';
+import type { ExecResult, Peer, Target } from '../targets/target.ts';
+import { type LayerClaim, scriptOf } from './load.ts';
+import type { Attempt } from './schema.ts';
+
+export interface Verdict {
+  expected: string;
+  got: string;
+  ok: boolean;
+  /** The last lines that the attempt printed, as evidence. */
+  evidence: string;
+}
+
+export interface ClaimResult {
+  id: string;
+  layer: string;
+  promise: string;
+  target: Target['kind'];
+  control: Verdict;
+  attack: Verdict;
+  sabotage: Verdict | { reason: string; until: string };
+  seconds: number;
+  ok: boolean;
+}
+
+export interface Scene {
+  root: string;
+  target: Target;
+  peer: Peer;
+}
+
+/**
+ * Runs one claim on a box that is ready: control, attack, sabotage, and the attack again. Nothing is ever repeated
+ * until it passes. After a sabotage the box is spoilt; the caller restores or discards it.
+ */
+export async function runClaim(claim: LayerClaim, scene: Scene): Promise<ClaimResult> {
+  const startedAt = performance.now();
+  const env = await environment(scene.target);
+  const control = await attempt(claim, claim.control, scene, env);
+  const attack = await attempt(claim, claim.attack, scene, env);
+  const sabotage = await sabotaged(claim, scene, env);
+  return {
+    id: claim.id,
+    layer: claim.layer.name,
+    promise: claim.promise,
+    target: scene.target.kind,
+    control,
+    attack,
+    sabotage,
+    seconds: Math.round((performance.now() - startedAt) / 100) / 10,
+    ok: control.ok && attack.ok && ('until' in sabotage || sabotage.ok),
+  };
+}
+
+async function sabotaged(claim: LayerClaim, scene: Scene, env: Record<string, string>): Promise<ClaimResult['sabotage']> {
+  if ('until' in claim.sabotage) return { reason: claim.sabotage.reason, until: claim.sabotage.until };
+  const { run, expect } = claim.sabotage;
+  const done = await scene.target.exec(run, { env });
+  if (done.exitCode !== 0) {
+    return { expected: expect, got: 'the sabotage itself failed', ok: false, evidence: lastLines(done) };
+  }
+  return attempt(claim, { ...claim.attack, expect }, scene, env);
+}
+
+async function attempt(claim: LayerClaim, { from, run, expect }: Attempt, scene: Scene, env: Record<string, string>): Promise<Verdict> {
+  const script = scriptOf(scene.root, claim.layer, run) as string;
+  const args = run.split(' ').slice(1).join(' ');
+  const actor = from === 'attacker' ? scene.peer : scene.target;
+  const path = `/tmp/clawdy-attack-${script.split('/').at(-1)}`;
+  await actor.put(path, readFileSync(script), '0755');
+  const result = await actor.exec(`${path} ${args}`, {
+    ...(from === 'agent' ? { as: 'agent' as const } : {}),
+    // From inside, the box attacks its own loopback.
+    env: from === 'attacker' ? env : { SSH_PORT: env.SSH_PORT ?? '' },
+  });
+  const outcome = /^outcome: (\S+)$/.exec(result.stdout.trimEnd().split('\n').at(-1) ?? '')?.[1];
+  const got = result.exitCode === 0 && outcome ? outcome : `the attempt broke (exit ${result.exitCode})`;
+  return { expected: expect, got, ok: got === expect, evidence: lastLines(result) };
+}
+
+/** Addresses and the SSH port that first boot drew, read from the box by the hypervisor's or Docker's way in. */
+async function environment(target: Target): Promise<Record<string, string>> {
+  const { stdout } = await target.exec('cat /var/lib/clawdy/state/ssh/port');
+  const port = stdout.trim();
+  if (!/^\d+$/.test(port)) throw new BuildError('claims', 'the box has no SSH port', "its console says why: see the report's console");
+  return { TARGET: target.addresses.v4, TARGET6: target.addresses.v6, SSH_PORT: port };
+}
+
+function lastLines({ stdout, stderr }: ExecResult): string {
+  return `${stdout}\n${stderr}`.trim().split('\n').slice(-5).join('\n');
+}

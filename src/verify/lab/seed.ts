@@ -1,0 +1,53 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { run } from '../../process/run.ts';
+
+export interface SeedInputs {
+  instanceId: string;
+  hostname: string;
+  mac: string;
+  /** Addresses with prefix length, e.g. 10.77.0.10/24. */
+  addresses: string[];
+  /** Next hops, one a family. */
+  gateways: string[];
+  /** The whole text, `#cloud-config` line included; empty when a cloud would give none. */
+  userData?: string | undefined;
+  /** Added to meta-data, e.g. public-keys. */
+  metaData?: Record<string, unknown> | undefined;
+}
+
+/**
+ * Writes a NoCloud seed (https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html): what a cloud's metadata
+ * service would say, as an ISO labelled `cidata`.
+ *
+ * @param dir an empty folder that may be filled.
+ * @returns the ISO's path.
+ */
+export async function writeSeed(dir: string, inputs: SeedInputs): Promise<string> {
+  const files = join(dir, 'seed');
+  mkdirSync(files, { recursive: true });
+  const { instanceId, hostname, mac, addresses, gateways } = inputs;
+  const network = {
+    version: 2,
+    ethernets: {
+      lab: {
+        match: { macaddress: mac },
+        addresses,
+        routes: gateways.map((via) => ({ to: via.includes(':') ? '::/0' : '0.0.0.0/0', via })),
+        // Nobody answers these in the lab, and waiting for an answer would delay network-online.
+        dhcp4: false,
+        dhcp6: false,
+        'accept-ra': false,
+      },
+    },
+  };
+  const metaData = { 'instance-id': instanceId, 'local-hostname': hostname, ...inputs.metaData };
+  // JSON is YAML, so no emitter is needed.
+  writeFileSync(join(files, 'meta-data'), `${JSON.stringify(metaData)}\n`);
+  writeFileSync(join(files, 'user-data'), inputs.userData ?? '#cloud-config\n{}\n');
+  writeFileSync(join(files, 'network-config'), `${JSON.stringify(network)}\n`);
+  const iso = join(dir, 'seed.iso');
+  const args = ['-as', 'mkisofs', '-quiet', '-V', 'cidata', '-J', '-r', '-o', iso, files];
+  await run('xorriso', args, { step: 'seed' });
+  return iso;
+}

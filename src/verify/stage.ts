@@ -1,0 +1,96 @@
+import { join } from 'node:path';
+import { imageTree } from '../bake/tree.ts';
+import { readImage } from '../manifest/image.ts';
+import { BuildError } from '../process/errors.ts';
+import type { LayerClaim } from './claims/load.ts';
+import { type ClaimResult, runClaim } from './claims/run-claim.ts';
+import { type BeforeBoot, ContainerNetwork, ContainerPeer, ContainerTarget, importTree } from './targets/container.ts';
+import type { Target } from './targets/target.ts';
+
+/** Milliseconds until a container must have finished first boot; it takes about five seconds on two idle cores. */
+const READY_LIMIT_MS = 120_000;
+
+/** Milliseconds for OpenClaw's first start (9 to 35 s natively). */
+const LIVE_LIMIT_MS = 180_000;
+
+/** A container of the image and an attacker beside it, for claims. A box that was sabotaged is thrown away. */
+export class ContainerStage {
+  readonly root: string;
+  readonly network: ContainerNetwork;
+  readonly peer: ContainerPeer;
+  readonly tag: string;
+  #target: ContainerTarget | undefined;
+
+  readonly #boot: { before?: BeforeBoot };
+
+  private constructor(root: string, network: ContainerNetwork, peer: ContainerPeer, tag: string, before?: BeforeBoot) {
+    this.#boot = before ? { before } : {};
+    this.root = root;
+    this.network = network;
+    this.peer = peer;
+    this.tag = tag;
+  }
+
+  /**
+   * @param imageDir folder of a finished image.
+   * @param before what each box does to its own tree before systemd starts (`make dev` applies a layer).
+   */
+  static async open(root: string, imageDir: string, before?: BeforeBoot): Promise<ContainerStage> {
+    const tag = await imageTag(imageDir);
+    const network = await ContainerNetwork.create();
+    const peer = await ContainerPeer.start({ image: tag, network });
+    return new ContainerStage(root, network, peer, tag, before);
+  }
+
+  async run(claim: LayerClaim): Promise<ClaimResult> {
+    const target = await this.fresh(claim.after);
+    const result = await runClaim(claim, { root: this.root, target, peer: this.peer });
+    await this.discard();
+    return result;
+  }
+
+  /** A box that nothing was done to yet: sshd runs in it, and OpenClaw as well where `live` is asked for. */
+  async fresh(after: 'ready' | 'live'): Promise<ContainerTarget> {
+    this.#target ??= await ContainerTarget.boot({ image: this.tag, network: this.network, ...this.#boot });
+    await waitForLine(this.#target, /clawdy: ready ssh_port=\d+/);
+    if (after === 'live') await waitForLine(this.#target, /clawdy: live ok/, LIVE_LIMIT_MS);
+    return this.#target;
+  }
+
+  async discard(): Promise<void> {
+    await this.#target?.close();
+    this.#target = undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.discard();
+    await this.peer.close();
+    await this.network.close();
+  }
+}
+
+/** The Docker image of a finished image's tree, made where it isn't there yet. */
+export async function imageTag(imageDir: string): Promise<string> {
+  const image = readImage(imageDir);
+  const log = join(imageDir, 'logs', 'tree.log');
+  const tag = `clawdy-tree:${image.disk.rawSha256.slice(0, 16)}`;
+  return importTree(await imageTree(image, join(imageDir, 'payload.tar'), log), tag, log);
+}
+
+/**
+ * Waits until the box says something on its console. This waits on readiness, never on a security outcome.
+ * @throws BuildError with the console's end: when it closed itself, or when time is up.
+ */
+export async function waitForLine(target: Target, line: RegExp, limitMs = READY_LIMIT_MS): Promise<string> {
+  const end = Date.now() + limitMs;
+  for (;;) {
+    const console = await target.console();
+    if (line.test(console)) return console;
+    const closed = /clawdy: closed: .*/.exec(console)?.[0];
+    if (closed || Date.now() > end) {
+      const said = console.trimEnd().split('\n').slice(-15).join('\n');
+      throw new BuildError('boot', closed ?? `the box never said ${line}`, 'read what it said', { tail: said });
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+}
