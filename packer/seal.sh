@@ -19,6 +19,8 @@ rm -f /etc/sudoers.d/90-cloud-init-users /etc/ssh/sshd_config.d/50-cloud-init.co
 rm -rf /etc/systemd/network/10-cloud-init-*.network
 
 # Traces.
+rm -f /etc/.updated /var/.updated
+find /usr/share/netplan -name __pycache__ -prune -exec rm -rf {} +
 rm -rf /var/lib/apt/lists /var/cache/apt/archives /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old
 mkdir -p /var/lib/apt/lists/partial /var/cache/apt/archives/partial
 rm -rf /var/log/journal /var/lib/systemd/coredump /var/lib/systemd/timers /var/lib/private/systemd

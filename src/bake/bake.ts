@@ -5,7 +5,7 @@ import lockfile from 'proper-lockfile';
 import { bootstrapBase } from '../base/bootstrap.ts';
 import { probeAccelerator } from '../doctor/accelerator.ts';
 import { type ImageManifest, imageSchema } from '../manifest/image.ts';
-import { cached, cacheDir } from '../plan/cache.ts';
+import { cacheDir, cached } from '../plan/cache.ts';
 import type { Plan } from '../plan/plan.ts';
 import { BuildError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
@@ -41,7 +41,8 @@ export async function bake(inputs: BakeInputs, plan: Plan, progress: Progress): 
   const id = `${base.id}-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${keys.image.slice(0, 8)}`;
   const work = join(dist, '.work', id);
   try {
-    for (const stale of readdirSync(join(dist, '.work'))) rmSync(join(dist, '.work', stale), { recursive: true, force: true });
+    for (const stale of readdirSync(join(dist, '.work')))
+      rmSync(join(dist, '.work', stale), { recursive: true, force: true });
     mkdirSync(join(work, 'logs'), { recursive: true });
     const preparedDir = await prepareCached(inputs, join(work, 'logs'), progress);
     const facts = await makeImage(inputs, id, work, preparedDir, progress);
@@ -98,7 +99,14 @@ async function makeImage(inputs: BakeInputs, id: string, work: string, preparedD
   mkdirSync(packerWork);
   const disk = await progress.step(`packer (${accelerator})`, ({ detail }) =>
     runPacker(
-      { root, disk: join(preparedDir, PREPARED.disk), payload, work: packerWork, accelerator, log: join(logs, 'packer.log') },
+      {
+        root,
+        disk: join(preparedDir, PREPARED.disk),
+        payload,
+        work: packerWork,
+        accelerator,
+        log: join(logs, 'packer.log'),
+      },
       detail,
     ),
   );
@@ -127,9 +135,16 @@ async function makeImage(inputs: BakeInputs, id: string, work: string, preparedD
 
 /** What was planned is what is there: an archive that moved in between would make the input hash a lie. */
 function checkPackages(found: string[], resolved: string[]): void {
-  const differing = [...found.filter((line) => !resolved.includes(line)), ...resolved.filter((line) => !found.includes(line))];
+  const differing = [
+    ...found.filter((line) => !resolved.includes(line)),
+    ...resolved.filter((line) => !found.includes(line)),
+  ];
   if (differing.length) {
-    throw new BuildError('packages', `installed differs from planned: ${differing.slice(0, 6).join(', ')}`, 'the archive moved: bake again');
+    throw new BuildError(
+      'packages',
+      `installed differs from planned: ${differing.slice(0, 6).join(', ')}`,
+      'the archive moved: bake again',
+    );
   }
 }
 
@@ -156,5 +171,10 @@ async function keepFailed(error: unknown, work: string, failed: string): Promise
   await rename(work, failed);
   if (!(error instanceof BuildError)) return error;
   const moved = error.log?.replace(work, failed);
-  return new BuildError(error.step, error.message, error.hint, { log: moved, tail: error.tail, exitCode: error.exitCode, cause: error });
+  return new BuildError(error.step, error.message, error.hint, {
+    log: moved,
+    tail: error.tail,
+    exitCode: error.exitCode,
+    cause: error,
+  });
 }

@@ -24,15 +24,41 @@ export async function buildDisk(tar: string, work: string, raw: string, uuidSeed
     `--typecode=${number}:${type}`,
   ]);
   await run('sgdisk', ['--clear', ...tables, raw], { step: 'disk', log });
-  await run('mkfs.vfat', ['-F', '32', '-n', 'CLAWDY-EFI', `--offset=${(LAYOUT.efi.start * MiB) / 512}`, raw, `${LAYOUT.efi.size * 1024}`], {
-    step: 'disk',
+  await run(
+    'mkfs.vfat',
+    ['-F', '32', '-n', 'CLAWDY-EFI', `--offset=${(LAYOUT.efi.start * MiB) / 512}`, raw, `${LAYOUT.efi.size * 1024}`],
+    {
+      step: 'disk',
+      log,
+    },
+  );
+  await asRoot(
+    ROOT_SCRIPT,
+    [tar, join(work, 'tree'), raw, offset('root'), `${LAYOUT.root.size}M`, uuid(uuidSeed, 'a')],
     log,
-  });
-  await asRoot(ROOT_SCRIPT, [tar, join(work, 'tree'), raw, offset('root'), `${LAYOUT.root.size}M`, uuid(uuidSeed, 'a')], log);
-  await run('mke2fs', ['-q', '-F', '-t', 'ext4', '-L', 'clawdy-state', '-U', uuid(uuidSeed, 'b'), ...EXT4, '-E', `${FEATURES_E},offset=${offset('state')}`, raw, `${LAYOUT.state.size}M`], {
-    step: 'disk',
-    log,
-  });
+  );
+  await run(
+    'mke2fs',
+    [
+      '-q',
+      '-F',
+      '-t',
+      'ext4',
+      '-L',
+      'clawdy-state',
+      '-U',
+      uuid(uuidSeed, 'b'),
+      ...EXT4,
+      '-E',
+      `${FEATURES_E},offset=${offset('state')}`,
+      raw,
+      `${LAYOUT.state.size}M`,
+    ],
+    {
+      step: 'disk',
+      log,
+    },
+  );
   await run('guestfish', ['--format=raw', '--add', raw], {
     step: 'grub',
     log,

@@ -33,11 +33,18 @@ export async function resolveInputs(root: string, baseName: string, log: string)
     resolvePackages(base, base.packages, log),
     resolvePackages(base, [...base.packages, ...layerPackages], log),
   ]);
-  const code = (...paths: string[]) => hashFiles(root, paths.map((path) => join(root, path)));
+  const code = (...paths: string[]) =>
+    hashFiles(
+      root,
+      paths.map((path) => join(root, path)),
+    );
   const layerHashes = layers.map((layer) => ({
     name: layer.name,
     state: layer.state,
-    sha256: hashFiles(layer.dir, LAYER_FILES.map((file) => join(layer.dir, file)).filter((path) => existsSync(path))),
+    sha256: hashFiles(
+      layer.dir,
+      LAYER_FILES.map((file) => join(layer.dir, file)).filter((path) => existsSync(path)),
+    ),
   }));
   const baseKey = hashOf(['base', base, baseResolved, code('src/base/bootstrap.ts', 'src/base/contract.sh')]);
   const runtimeKey = hashOf(['runtime', code('rootfs/runtime', 'src/bake/runtime.ts', '.npmrc')]);
@@ -48,7 +55,12 @@ export async function resolveInputs(root: string, baseName: string, log: string)
     resolved,
     code('src/bake/prepare.ts', 'src/bake/disk.ts', 'src/bake/disk-layout.ts'),
   ]);
-  const image = hashOf(['image', prepared, layerHashes, code('packer', 'src/bake/payload.ts', 'src/bake/packer.ts', 'src/seal')]);
+  const image = hashOf([
+    'image',
+    prepared,
+    layerHashes,
+    code('packer', 'src/bake/payload.ts', 'src/bake/packer.ts', 'src/seal'),
+  ]);
   return {
     root,
     dist: join(root, 'dist'),

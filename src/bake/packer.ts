@@ -1,8 +1,9 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
+import { type Accelerator, cpuArgs } from '../doctor/accelerator.ts';
 import { BuildError } from '../process/errors.ts';
 import { run } from '../process/run.ts';
-import { type Accelerator, cpuArgs } from '../doctor/accelerator.ts';
 
 /** Enough for apply and seal under emulation on a busy machine; measured: one to two minutes. */
 const TIME_LIMIT_MS = 25 * 60 * 1000;
@@ -35,24 +36,51 @@ export async function runPacker(inputs: PackerInputs, detail: (text: string) => 
   mkdirSync(template, { recursive: true });
   cpSync(join(inputs.root, 'packer', 'clawdy.pkr.hcl'), join(template, 'clawdy.pkr.hcl'));
   await writeSeed(work, log);
-  const env = { PACKER_CACHE_DIR: join(work, 'cache'), CHECKPOINT_DISABLE: '1', PACKER_LOG: '1', PACKER_LOG_PATH: join(work, 'packer-debug.log') };
+  const env = {
+    PACKER_CACHE_DIR: join(work, 'cache'),
+    CHECKPOINT_DISABLE: '1',
+    PACKER_LOG: '1',
+    PACKER_LOG_PATH: join(work, 'packer-debug.log'),
+  };
   if (await needsPlugins(log)) {
     cpSync(join(inputs.root, 'packer', 'plugins.pkr.hcl'), join(template, 'plugins.pkr.hcl'));
-    await run('packer', ['init', template], { step: 'packer', log, env, hint: 'packer init must reach its plugin site once' });
-  }
-  const output = join(work, 'out');
-  const variables = join(work, 'bake.pkrvars.hcl');
-  writeFileSync(variables, hclVariables({ ...pathsOf(inputs, output), accelerator: inputs.accelerator, machine: machineArgs(inputs) }));
-  const timer = setInterval(() => detail(lastConsoleLine(join(work, 'console.log'))), 2000);
-  try {
-    await run('setpriv', ['--pdeathsig', 'KILL', ...NAMESPACE(), 'packer', 'build', '-color=false', '-on-error=abort', `-var-file=${variables}`, template], {
+    await run('packer', ['init', template], {
       step: 'packer',
       log,
       env,
-      timeout: TIME_LIMIT_MS,
-      tail: provisionerLines,
-      hint: 'make shell boots an overlay of the failed disk; the guest console is beside the log',
+      hint: 'packer init must reach its plugin site once',
     });
+  }
+  const output = join(work, 'out');
+  const variables = join(work, 'bake.pkrvars.hcl');
+  writeFileSync(
+    variables,
+    hclVariables({ ...pathsOf(inputs, output), accelerator: inputs.accelerator, machine: machineArgs(inputs) }),
+  );
+  const timer = setInterval(() => detail(lastConsoleLine(join(work, 'console.log'))), 2000);
+  try {
+    await run(
+      'setpriv',
+      [
+        '--pdeathsig',
+        'KILL',
+        ...NAMESPACE(),
+        'packer',
+        'build',
+        '-color=false',
+        '-on-error=abort',
+        `-var-file=${variables}`,
+        template,
+      ],
+      {
+        step: 'packer',
+        log,
+        env,
+        timeout: TIME_LIMIT_MS,
+        tail: provisionerLines,
+        hint: 'make shell boots an overlay of the failed disk; the guest console is beside the log',
+      },
+    );
   } finally {
     clearInterval(timer);
   }
@@ -65,13 +93,19 @@ export async function runPacker(inputs: PackerInputs, detail: (text: string) => 
 function provisionerLines(output: string): string {
   return output
     .split('\n')
-    .filter((line) => /^(==> |    )qemu\.clawdy: /.test(line) && !/skipping cleanup|aborting\.\.\.$/.test(line))
-    .map((line) => line.replace(/^(==> |    )qemu\.clawdy: /, ''))
+    .filter((line) => /^(==> | {4})qemu\.clawdy: /.test(line) && !/skipping cleanup|aborting\.\.\.$/.test(line))
+    .map((line) => line.replace(/^(==> | {4})qemu\.clawdy: /, ''))
     .join('\n');
 }
 
 /** `unshare` flags; without root a user namespace makes the PID namespace possible. */
-const NAMESPACE = () => ['unshare', ...(process.getuid?.() === 0 ? [] : ['--user', '--map-current-user']), '--pid', '--fork', '--kill-child=KILL'];
+const NAMESPACE = () => [
+  'unshare',
+  ...(process.getuid?.() === 0 ? [] : ['--user', '--map-current-user']),
+  '--pid',
+  '--fork',
+  '--kill-child=KILL',
+];
 
 function pathsOf({ disk, payload, work }: PackerInputs, output: string) {
   return { disk, payload, work, output };
@@ -97,7 +131,8 @@ async function writeSeed(work: string, log: string): Promise<void> {
   const seed = join(work, 'seed');
   mkdirSync(seed, { recursive: true });
   writeFileSync(join(seed, 'meta-data'), 'instance-id: bake\nlocal-hostname: bake\n');
-  const userData = { users: [], disable_root: false, ssh_authorized_keys: [readFileSync(`${key}.pub`, 'utf8').trim()] };
+  // `locale: false`: cloud-init would leave the build's locale in /etc.
+  const userData = { locale: false, users: [], disable_root: false, ssh_authorized_keys: [readFileSync(`${key}.pub`, 'utf8').trim()] };
   writeFileSync(join(seed, 'user-data'), `#cloud-config\n${JSON.stringify(userData)}\n`);
   writeFileSync(join(seed, 'vendor-data'), '');
 }
@@ -111,6 +146,12 @@ async function needsPlugins(log: string): Promise<boolean> {
 /** What the guest said last on its serial console, or an empty text. */
 export function lastConsoleLine(file: string): string {
   if (!existsSync(file)) return '';
-  const text = readFileSync(file, 'utf8').replaceAll(/\u001b\[[0-9;?]*[A-Za-z]/g, '');
-  return text.trimEnd().split(/[\r\n]+/).at(-1)?.slice(0, 120) ?? '';
+  const text = stripVTControlCharacters(readFileSync(file, 'utf8'));
+  return (
+    text
+      .trimEnd()
+      .split(/[\r\n]+/)
+      .at(-1)
+      ?.slice(0, 120) ?? ''
+  );
 }

@@ -1,4 +1,13 @@
-import { cpSync, createWriteStream, lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  createWriteStream,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { type Header, type Pack, pack } from 'tar-stream';
@@ -12,12 +21,22 @@ import { run } from '../process/run.ts';
  * @param work folder for a temporary copy.
  * @param image who the image says it is; the box reads it from /usr/lib/clawdy/image.json.
  */
-export async function archivePayload(layers: Layer[], root: string, work: string, tar: string, image: object): Promise<void> {
+export async function archivePayload(
+  layers: Layer[],
+  root: string,
+  work: string,
+  tar: string,
+  image: object,
+): Promise<void> {
   const dir = join(work, 'payload');
   await writePayload(layers, root, dir, image);
-  await run('tar', ['--create', '--file', tar, '--sort=name', '--owner=0', '--group=0', '--numeric-owner', '-C', dir, '.'], {
-    step: 'payload',
-  });
+  await run(
+    'tar',
+    ['--create', '--file', tar, '--sort=name', '--owner=0', '--group=0', '--numeric-owner', '-C', dir, '.'],
+    {
+      step: 'payload',
+    },
+  );
   rmSync(dir, { recursive: true });
 }
 
@@ -80,6 +99,8 @@ export function launchSchemaPath(layer: Layer): string {
 
 function add(archive: Pack, header: Partial<Header> & { name: string }, body?: Buffer): Promise<void> {
   return new Promise((resolve, reject) => {
-    archive.entry({ uid: 0, gid: 0, ...header }, body ?? Buffer.alloc(0), (error) => (error ? reject(error) : resolve()));
+    archive.entry({ uid: 0, gid: 0, ...header }, body ?? Buffer.alloc(0), (error) =>
+      error ? reject(error) : resolve(),
+    );
   });
 }

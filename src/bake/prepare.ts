@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Base } from '../base/bases.ts';
+import type { Base } from '../base/bases.ts';
 import { addPackages } from '../base/bootstrap.ts';
 import { run } from '../process/run.ts';
 import { buildDisk } from './disk.ts';
@@ -22,6 +22,9 @@ export async function prepare(
   await addPackages(base, inputs.baseTar, inputs.packages, tar, log, inputs.runtimeTar);
   const raw = join(dir, 'disk.raw');
   await buildDisk(tar, dir, raw, inputs.key, log);
-  await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, join(dir, PREPARED.disk)], { step: 'prepare', log });
+  await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, join(dir, PREPARED.disk)], {
+    step: 'prepare',
+    log,
+  });
   await rm(raw);
 }

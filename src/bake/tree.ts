@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { loadBase } from '../base/bases.ts';
 import { mmdebstrap } from '../base/bootstrap.ts';
 import type { ImageManifest } from '../manifest/image.ts';
-import { cached, cacheDir, isCached } from '../plan/cache.ts';
+import { cacheDir, cached, isCached } from '../plan/cache.ts';
 import { BuildError } from '../process/errors.ts';
 import { PREPARED } from './prepare.ts';
 
@@ -26,6 +26,8 @@ export async function imageTree(image: ImageManifest, payload: string, log: stri
         `--customize-hook=mkdir "$1/tmp/payload" && tar -C "$1/tmp/payload" -xf '${payload}'`,
         '--customize-hook=chroot "$1" sh /tmp/payload/apply.sh /tmp/payload',
         '--customize-hook=chroot "$1" sh /tmp/payload/seal.sh',
+        // mmdebstrap's own setting; its cleanup, which would take it away, would also touch what seal.sh left.
+        '--customize-hook=rm "$1/etc/apt/apt.conf.d/00mmdebstrap"',
         loadBase(image.base.id).suite,
         join(into, 'root.tar'),
       ],

@@ -28,6 +28,7 @@ export function baseNames(): string[] {
 
 /** @throws BuildError (input) for a name nobody knows, with the names there are. */
 export function loadBase(name: string): Base {
-  if (!baseNames().includes(name)) throw inputError('base', `no base is called ${name}`, `known: ${baseNames().join(', ')}`);
+  if (!baseNames().includes(name))
+    throw inputError('base', `no base is called ${name}`, `known: ${baseNames().join(', ')}`);
   return readYaml(join(DIR, `${name}.yaml`), baseSchema, 'base');
 }

@@ -27,12 +27,16 @@ export async function resolvePackages(base: Base, packages: string[], log: strin
   const dir = await mkdtemp(join(tmpdir(), 'clawdy-resolve-'));
   const file = join(dir, 'resolved');
   try {
-    await mmdebstrap(['--variant=custom', '--format=null', `--customize-hook=sh ${hook('resolve.sh')}`, base.suite, '-'], {
-      log,
-      env: { CLAWDY_PACKAGES: packages.join(' '), CLAWDY_RESOLVED: file },
-    });
+    await mmdebstrap(
+      ['--variant=custom', '--format=null', `--customize-hook=sh ${hook('resolve.sh')}`, base.suite, '-'],
+      {
+        log,
+        env: { CLAWDY_PACKAGES: packages.join(' '), CLAWDY_RESOLVED: file },
+      },
+    );
     const list = readFileSync(file, 'utf8').trimEnd().split('\n');
-    if (list.length < packages.length) throw new BuildError('resolve', 'apt resolved too few packages', OFFLINE_HINT, { log });
+    if (list.length < packages.length)
+      throw new BuildError('resolve', 'apt resolved too few packages', OFFLINE_HINT, { log });
     return list;
   } finally {
     await rm(dir, { recursive: true, force: true });
@@ -87,7 +91,14 @@ function hook(name: string): string {
  * mmdebstrap picks root or a user namespace by itself; its own log goes to ours.
  * A mirror of one's own is named by CLAWDY_MIRROR, else mmdebstrap's default for the suite is used.
  */
-export async function mmdebstrap(args: string[], more: { log: string; step?: string; env?: Record<string, string> }): Promise<void> {
+export async function mmdebstrap(
+  args: string[],
+  more: { log: string; step?: string; env?: Record<string, string> },
+): Promise<void> {
   const mirror = process.env.CLAWDY_MIRROR;
-  await run('mmdebstrap', ['--mode=auto', ...args, ...(mirror ? [mirror] : [])], { step: 'base', hint: OFFLINE_HINT, ...more });
+  await run('mmdebstrap', ['--mode=auto', ...args, ...(mirror ? [mirror] : [])], {
+    step: 'base',
+    hint: OFFLINE_HINT,
+    ...more,
+  });
 }

@@ -27,7 +27,8 @@ export function bakeCommand(root: string): Command {
       }
       const result = await bake(inputs, plan, progress);
       if (options.json) print(JSON.stringify(result));
-      else if (result.cached) progress.say(`nothing to do: ${relative(root, result.path)} has these inputs (--force bakes anew)`);
+      else if (result.cached)
+        progress.say(`nothing to do: ${relative(root, result.path)} has these inputs (--force bakes anew)`);
       else progress.say(`baked ${relative(root, result.path)} in ${result.seconds.toFixed(0)} s; make test proves it`);
     });
 }

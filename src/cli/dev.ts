@@ -17,8 +17,11 @@ export function devCommand(root: string): Command {
     .action(async (wanted: string) => {
       const layers = loadLayers(root);
       const layer = layers.find(({ name }) => name === wanted || name.startsWith(`${wanted}-`));
-      if (!layer) throw inputError('dev', `no layer is called ${wanted}`, `known: ${layers.map(({ name }) => name).join(', ')}`);
-      const claims = loadClaims(root, layers).filter((claim) => claim.layer === layer && claim.where.includes('container'));
+      if (!layer)
+        throw inputError('dev', `no layer is called ${wanted}`, `known: ${layers.map(({ name }) => name).join(', ')}`);
+      const claims = loadClaims(root, layers).filter(
+        (claim) => claim.layer === layer && claim.where.includes('container'),
+      );
       const progress = new Progress();
       const work = mkdtempSync(join(tmpdir(), 'clawdy-dev-'));
       try {

@@ -22,7 +22,9 @@ export async function lint(root: string, fix: boolean, progress: Progress): Prom
     for (const name of baseNames()) loadBase(name);
   });
   await progress.step('types', () => run('tsc', ['-p', '.'], step));
-  await progress.step('style', () => run('biome', ['check', '--error-on-warnings', ...(fix ? ['--write'] : []), '.'], step));
+  await progress.step('style', () =>
+    run('biome', ['check', '--error-on-warnings', ...(fix ? ['--write'] : []), '.'], step),
+  );
   await progress.step('shell scripts', () => run('shellcheck', ['-S', 'warning', ...shellScripts(root)], step));
 }
 

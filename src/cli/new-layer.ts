@@ -10,10 +10,12 @@ export function newLayerCommand(root: string): Command {
     .argument('<name>', 'NN-id, such as 09-audit')
     .action((name: string) => {
       const dir = join(root, 'layers', name);
-      if (!/^\d\d-[a-z][a-z0-9-]*$/.test(name)) throw inputError('new-layer', `${name} isn't NN-id`, 'for example: make new-layer NAME=09-audit');
+      if (!/^\d\d-[a-z][a-z0-9-]*$/.test(name))
+        throw inputError('new-layer', `${name} isn't NN-id`, 'for example: make new-layer NAME=09-audit');
       const number = name.slice(0, 2);
       const taken = readdirSync(join(root, 'layers')).find((other) => other.startsWith(number));
-      if (existsSync(dir) || taken) throw inputError('new-layer', `layers/${taken ?? name} is there already`, 'take another number');
+      if (existsSync(dir) || taken)
+        throw inputError('new-layer', `layers/${taken ?? name} is there already`, 'take another number');
       const id = name.slice(3);
       mkdirSync(dir, { recursive: true });
       for (const [file, text] of Object.entries(skeleton(id))) writeFileSync(join(dir, file), text);

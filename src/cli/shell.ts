@@ -14,7 +14,9 @@ export function shellCommand(root: string): Command {
     .option('--plan', 'say what would be booted and stop', false)
     .action(async (image: string | undefined, options: { plan: boolean }) => {
       const disk = findDisk(join(root, 'dist'), image);
-      process.stderr.write(`overlay of ${relative(root, disk)}; nothing you do reaches it. Ctrl-a x ends the machine.\n`);
+      process.stderr.write(
+        `overlay of ${relative(root, disk)}; nothing you do reaches it. Ctrl-a x ends the machine.\n`,
+      );
       if (!options.plan) await bootOverlay(disk);
     });
 }
@@ -42,7 +44,19 @@ async function bootOverlay(disk: string): Promise<void> {
     await execa(
       'qemu-system-x86_64',
       [
-        ...['-machine', 'q35', ...cpuArgs(await probeAccelerator()), '-m', '2048', '-smp', '2', '-vga', 'std', '-display', 'none'],
+        ...[
+          '-machine',
+          'q35',
+          ...cpuArgs(await probeAccelerator()),
+          '-m',
+          '2048',
+          '-smp',
+          '2',
+          '-vga',
+          'std',
+          '-display',
+          'none',
+        ],
         ...['-drive', `file=${overlay},if=virtio,format=qcow2`, '-nic', 'user,model=virtio-net-pci'],
         ...['-device', 'virtio-rng-pci', '-serial', 'mon:stdio'],
       ],

@@ -31,7 +31,9 @@ export function testCommand(root: string): Command {
       const suites = options.claim ? ['container', 'vm'] : chosen.length ? chosen : [...SUITES];
       for (const suite of suites) add(total, await runSuite(root, suite, progress, options.claim));
       // The plain closing line that a CI can read, in any language.
-      process.stdout.write(`${total.passed} passed, ${total.failed} failed${total.skipped ? `, ${total.skipped} skipped` : ''}\n`);
+      process.stdout.write(
+        `${total.passed} passed, ${total.failed} failed${total.skipped ? `, ${total.skipped} skipped` : ''}\n`,
+      );
       if (total.failed || !total.passed) process.exitCode = EXIT.failed;
     });
 }

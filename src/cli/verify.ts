@@ -41,7 +41,8 @@ export function verifyCommand(root: string): Command {
       }
       const failed = results.filter(({ ok }) => !ok).length;
       const totals = { declared: claims.length, executed: results.length, passed: results.length - failed, failed };
-      if (options.json) process.stdout.write(`${JSON.stringify({ image: image.id, scope: 'container', claims: results, totals })}\n`);
+      if (options.json)
+        process.stdout.write(`${JSON.stringify({ image: image.id, scope: 'container', claims: results, totals })}\n`);
       else process.stderr.write(`${totals.passed} of ${totals.declared} claims hold\n`);
       if (failed || totals.executed !== totals.declared || !totals.declared) process.exitCode = EXIT.failed;
     });

@@ -40,7 +40,8 @@ export function readImage(dir: string): ImageManifest {
   const file = join(dir, 'manifest.json');
   if (!existsSync(file)) throw inputError('image', `${dir} holds no image`, 'make bake');
   const parsed = imageSchema.safeParse(JSON.parse(readFileSync(file, 'utf8')));
-  if (!parsed.success) throw inputError('image', `${file}: ${z.prettifyError(parsed.error)}`, 'bake it again: make bake');
+  if (!parsed.success)
+    throw inputError('image', `${file}: ${z.prettifyError(parsed.error)}`, 'bake it again: make bake');
   return parsed.data;
 }
 

@@ -1,9 +1,13 @@
 import { z } from 'zod';
 
-const absolutePath = z.string().regex(/^\/(?!.*(?:\/\/|\/\.\.?(?:\/|$)|\/$)).+/, 'must be an absolute, normalised path');
+const absolutePath = z
+  .string()
+  .regex(/^\/(?!.*(?:\/\/|\/\.\.?(?:\/|$)|\/$)).+/, 'must be an absolute, normalised path');
 const mode = z.string().regex(/^[0-7]{4}$/, 'must be four octal digits in quotes, such as "0644"');
 const owner = z.string().regex(/^(root|[0-9]+):(root|[0-9]+)$/, 'must be root:root or numeric uid:gid');
-const unit = z.string().regex(/^[\w@.:\\-]+\.(service|socket|timer|target|mount|slice|path)$/, 'must be a unit name with its suffix');
+const unit = z
+  .string()
+  .regex(/^[\w@.:\\-]+\.(service|socket|timer|target|mount|slice|path)$/, 'must be a unit name with its suffix');
 const packageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, 'must be a Debian package name');
 
 /** `layer.yaml`: facts about one layer. Closed: an unknown key is an error. */

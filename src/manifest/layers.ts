@@ -28,7 +28,10 @@ export function loadLayers(root: string): Layer[] {
     .filter((entry) => entry.isDirectory())
     .map((entry) => entry.name)
     .sort();
-  const layers = [readLayer(join(root, 'rootfs'), '00-rootfs'), ...folders.map((name) => readLayer(join(root, 'layers', name), name))];
+  const layers = [
+    readLayer(join(root, 'rootfs'), '00-rootfs'),
+    ...folders.map((name) => readLayer(join(root, 'layers', name), name)),
+  ];
   checkOrder(layers);
   checkOwnership(layers);
   return layers;
@@ -83,9 +86,11 @@ function checkOverlay(layer: Layer, file: string): void {
     }
   }
   for (const [path, { mode }] of Object.entries(layer.overlay)) {
-    if (!present.includes(path)) throw inputError(STEP, `${file}: overlay ${path} has no file below rootfs/`, 'add or undeclare it');
+    if (!present.includes(path))
+      throw inputError(STEP, `${file}: overlay ${path} has no file below rootfs/`, 'add or undeclare it');
     const link = !statSync(join(base, path), { throwIfNoEntry: false })?.isFile();
-    if (!mode && !link) throw inputError(STEP, `${file}: overlay ${path} has no mode`, 'add mode: "0644" or what it should be');
+    if (!mode && !link)
+      throw inputError(STEP, `${file}: overlay ${path} has no mode`, 'add mode: "0644" or what it should be');
     const fragment = path.match(/^\/usr\/lib\/clawdy\/.*\.d\/([^/]+)$/)?.[1];
     if (fragment && !fragment.startsWith(layer.name)) {
       throw inputError(STEP, `${file}: fragment ${path} isn't named after its layer`, `name it ${layer.name}…`);
@@ -99,10 +104,18 @@ function checkOrder(layers: Layer[]): void {
       const needed = layers.find((other) => other.name === need);
       const file = join(layer.dir, 'layer.yaml');
       if (!needed) {
-        throw inputError(STEP, `${file}: needs ${need}, and there is no such layer`, `known: ${layers.map((l) => l.name).join(', ')}`);
+        throw inputError(
+          STEP,
+          `${file}: needs ${need}, and there is no such layer`,
+          `known: ${layers.map((l) => l.name).join(', ')}`,
+        );
       }
       if (needed.name >= layer.name) {
-        throw inputError(STEP, `${file}: needs ${need}, which is applied later`, 'renumber the folders: NN must agree with needs');
+        throw inputError(
+          STEP,
+          `${file}: needs ${need}, which is applied later`,
+          'renumber the folders: NN must agree with needs',
+        );
       }
     }
   }
@@ -118,7 +131,11 @@ function checkOwnership(layers: Layer[]): void {
     for (const path of [...Object.keys(layer.overlay), ...layer.tree.added, ...checkPaths(layer)]) {
       const other = owners.get(path);
       if (other) {
-        throw inputError(STEP, `${join(layer.dir, 'layer.yaml')}: ${path} belongs to ${other} already`, 'compose it from fragments');
+        throw inputError(
+          STEP,
+          `${join(layer.dir, 'layer.yaml')}: ${path} belongs to ${other} already`,
+          'compose it from fragments',
+        );
       }
       owners.set(path, layer.name);
     }

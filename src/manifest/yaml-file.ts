@@ -24,7 +24,9 @@ export function readYaml<Schema extends z.ZodType>(file: string, schema: Schema,
   const parsed = schema.safeParse(document.toJS());
   if (parsed.success) return parsed.data;
 
-  const issue = deepest(parsed.error.issues);
+  // A misspelt key is also a missing one; its spelling is the remedy.
+  const issues = parsed.error.issues;
+  const issue = deepest(issues.filter(({ code }) => code === 'unrecognized_keys').concat(issues));
   const path = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] as string] : issue.path;
   const line = lineOf(path);
   const where = path.length ? ` ${path.join('.')}:` : '';
@@ -37,7 +39,8 @@ export function readYaml<Schema extends z.ZodType>(file: string, schema: Schema,
       const pair = parent?.items?.find((item) => (item as { key?: { value?: unknown } }).key?.value === key) as
         | { key: { range?: [number, number, number] } }
         | undefined;
-      const node = pair?.key ?? (document.getIn(keys.slice(0, length), true) as { range?: [number, number, number] } | undefined);
+      const node =
+        pair?.key ?? (document.getIn(keys.slice(0, length), true) as { range?: [number, number, number] } | undefined);
       if (node?.range) return lines.linePos(node.range[0]).line;
     }
     return 1;

@@ -22,7 +22,11 @@ export function isCached(kind: string, key: string): boolean {
  * Returns the cached folder, building it first where it isn't there. A build that dies leaves nothing under the key:
  * it works in a temporary sibling and is renamed when whole. Two processes with one key build it once.
  */
-export async function cached(kind: string, key: string, build: (dir: string) => Promise<void>): Promise<{ dir: string; hit: boolean }> {
+export async function cached(
+  kind: string,
+  key: string,
+  build: (dir: string) => Promise<void>,
+): Promise<{ dir: string; hit: boolean }> {
   const dir = cacheDir(kind, key);
   if (existsSync(dir)) return { dir, hit: true };
   const parent = join(cacheRoot(), kind);

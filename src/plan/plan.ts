@@ -18,7 +18,9 @@ export interface Plan {
 
 /** The plan for a person. */
 export function renderPlan(plan: Plan): string {
-  const rows = plan.steps.map((step) => `  ${step.state === 'run' ? 'run   ' : 'cached'}  ${step.name.padEnd(28)} ${step.inputs.slice(0, 12)}`);
+  const rows = plan.steps.map(
+    (step) => `  ${step.state === 'run' ? 'run   ' : 'cached'}  ${step.name.padEnd(28)} ${step.inputs.slice(0, 12)}`,
+  );
   const head = `${plan.stage} ${plan.base}, inputs ${plan.inputHash.slice(0, 12)}`;
   return [head, ...rows, ...(plan.existing ? [`nothing to do: ${plan.existing} has these inputs`] : [])].join('\n');
 }

@@ -31,7 +31,9 @@ export class Progress {
     let detail = '';
     // ora can draw one spinner; a step that runs beside another one reports plainly.
     const spinner =
-      this.#live && this.#running.size === 0 ? ora({ text: name, stream: process.stderr, discardStdin: false }).start() : undefined;
+      this.#live && this.#running.size === 0
+        ? ora({ text: name, stream: process.stderr, discardStdin: false }).start()
+        : undefined;
     if (spinner) this.#running.set(name, spinner);
     else this.say(`▸ ${name}`);
     const timer = setInterval(

@@ -35,7 +35,9 @@ export interface RunResult {
 }
 
 function commandLine(file: string, args: readonly string[]): string {
-  return [file, ...args].map((word) => (/^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ');
+  return [file, ...args]
+    .map((word) => (/^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
+    .join(' ');
 }
 
 function lastLines(text: string): string {
@@ -76,7 +78,10 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   });
 }
 
-function describe(file: string, result: { timedOut?: boolean; signal?: string; exitCode?: number; cause?: unknown }): string {
+function describe(
+  file: string,
+  result: { timedOut?: boolean; signal?: string; exitCode?: number; cause?: unknown },
+): string {
   if (result instanceof ExecaError && result.code === 'ENOENT') return `${file} is not installed`;
   if (result.timedOut) return `${file} ran out of time`;
   if (result.signal) return `${file} was ended by ${result.signal}`;

@@ -64,8 +64,11 @@ export class Ext4 {
   async #commands(commands: string[]): Promise<string[]> {
     const { stdout } = await this.#debugfs(['-f', '-'], `${commands.join('\n')}\n`);
     // debugfs echoes each command of a script behind this prompt.
-    const parts = Buffer.from(stdout).toString().split(/^debugfs: .*\n/m);
-    if (parts.length !== commands.length + 1) throw new BuildError('seal', 'debugfs answered out of step', 'check the e2fsprogs version');
+    const parts = Buffer.from(stdout)
+      .toString()
+      .split(/^debugfs: .*\n/m);
+    if (parts.length !== commands.length + 1)
+      throw new BuildError('seal', 'debugfs answered out of step', 'check the e2fsprogs version');
     return parts.slice(1);
   }
 

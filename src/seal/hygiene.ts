@@ -30,7 +30,7 @@ export async function unclean(disk: Ext4, entries: Entry[]): Promise<string[]> {
     if (type === 'file' && path.startsWith('/var/log/')) faults.push(`${path}: a log of the build`);
   }
   const machineId = entries.find(({ path }) => path === '/etc/machine-id');
-  if (!machineId || machineId.size !== 0) faults.push('/etc/machine-id: must be there and empty (machine-id(5))');
+  if (machineId?.size !== 0) faults.push('/etc/machine-id: must be there and empty (machine-id(5))');
   return [...faults, ...(await openAccounts(disk))];
 }
 
@@ -46,8 +46,8 @@ async function openAccounts(disk: Ext4): Promise<string[]> {
 
 /** Texts of the build that must be nowhere on the raw disk, deleted files included. */
 export function needlesOf(build: { publicKey: string; console: string }): string[] {
-  const blobs = [build.publicKey, ...build.console.matchAll(/(?:ssh-(?:rsa|ed25519)|ecdsa-sha2-\S+) (AAAA\S+)/g)].map((match) =>
-    typeof match === 'string' ? (match.split(' ')[1] ?? '') : (match[1] as string),
+  const blobs = [build.publicKey, ...build.console.matchAll(/(?:ssh-(?:rsa|ed25519)|ecdsa-sha2-\S+) (AAAA\S+)/g)].map(
+    (match) => (typeof match === 'string' ? (match.split(' ')[1] ?? '') : (match[1] as string)),
   );
   return [...new Set(blobs.filter((blob) => blob.length > 40))];
 }

@@ -40,7 +40,11 @@ export async function sealDisk(options: {
   const [digest, entries] = await Promise.all([
     digestDisk(raw, needles),
     disk.list(),
-    run('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', '-o', 'compression_type=zstd', '-m', '2', raw, qcow2], { step: 'seal', log }),
+    run(
+      'qemu-img',
+      ['convert', '-c', '-f', 'raw', '-O', 'qcow2', '-o', 'compression_type=zstd', '-m', '2', raw, qcow2],
+      { step: 'seal', log },
+    ),
   ]);
   const state = await new Ext4(raw, LAYOUT.state.start * MiB).list();
   const faults = [
@@ -49,11 +53,19 @@ export async function sealDisk(options: {
     ...digest.found.map(({ needle, block }) => `block ${block}: a public key of the build (${needle.slice(-12)})`),
   ];
   if (faults.length) {
-    throw new BuildError('seal', `the closed disk isn't clean:\n${faults.slice(0, 20).join('\n')}`, 'extend packer/seal.sh', { log });
+    throw new BuildError(
+      'seal',
+      `the closed disk isn't clean:\n${faults.slice(0, 20).join('\n')}`,
+      'extend packer/seal.sh',
+      { log },
+    );
   }
   // The qcow2 is what is kept; it must decode to the very bytes that were hashed.
   await run('qemu-img', ['compare', '-f', 'raw', '-F', 'qcow2', raw, qcow2], { step: 'seal', log });
-  writeFileSync(join(into, 'blocks.json'), JSON.stringify({ blockBytes: BLOCK_BYTES, size: digest.size, blocks: digest.blocks }));
+  writeFileSync(
+    join(into, 'blocks.json'),
+    JSON.stringify({ blockBytes: BLOCK_BYTES, size: digest.size, blocks: digest.blocks }),
+  );
   writeFileSync(join(into, 'files.tsv'), entries.map(fileLine).join(''));
   const packages = parsePackages((await disk.read('/var/lib/dpkg/status')).toString());
   await rm(raw);

@@ -18,10 +18,12 @@ export function loadClaims(root: string, layers: Layer[], today = new Date()): L
   for (const layer of layers.filter(({ state }) => state === 'active')) {
     const file = join(layer.dir, 'claims.yaml');
     const found = existsSync(file) ? readYaml(file, claimsSchema, 'claims') : [];
-    if (!found.length) throw inputError('claims', `${layer.dir}: an active layer without a claim`, 'add claims.yaml with an attack');
+    if (!found.length)
+      throw inputError('claims', `${layer.dir}: an active layer without a claim`, 'add claims.yaml with an attack');
     for (const claim of found) {
       check(claim, file, root, layer, layers, today);
-      if (claims.some(({ id }) => id === claim.id)) throw inputError('claims', `${file}: the claim ${claim.id} exists already`, 'rename it');
+      if (claims.some(({ id }) => id === claim.id))
+        throw inputError('claims', `${file}: the claim ${claim.id} exists already`, 'rename it');
       claims.push({ ...claim, layer });
     }
   }
@@ -31,7 +33,11 @@ export function loadClaims(root: string, layers: Layer[], today = new Date()): L
 function check(claim: Claim, file: string, root: string, layer: Layer, layers: Layer[], today: Date): void {
   for (const { run } of [claim.control, claim.attack]) {
     if (!scriptOf(root, layer, run)) {
-      throw inputError('claims', `${file}: ${claim.id}: there is no script ${run.split(' ')[0]}`, 'add it to attacks/, or to test/attacks/');
+      throw inputError(
+        'claims',
+        `${file}: ${claim.id}: there is no script ${run.split(' ')[0]}`,
+        'add it to attacks/, or to test/attacks/',
+      );
     }
   }
   for (const name of claim.alsoStoppedBy) {
@@ -40,7 +46,11 @@ function check(claim: Claim, file: string, root: string, layer: Layer, layers: L
     }
   }
   if ('until' in claim.sabotage && new Date(claim.sabotage.until) < today) {
-    throw inputError('claims', `${file}: ${claim.id}: its missing sabotage was excused until ${claim.sabotage.until}`, 'write the sabotage');
+    throw inputError(
+      'claims',
+      `${file}: ${claim.id}: its missing sabotage was excused until ${claim.sabotage.until}`,
+      'write the sabotage',
+    );
   }
 }
 

@@ -53,7 +53,11 @@ export async function runClaim(claim: LayerClaim, scene: Scene): Promise<ClaimRe
   };
 }
 
-async function sabotaged(claim: LayerClaim, scene: Scene, env: Record<string, string>): Promise<ClaimResult['sabotage']> {
+async function sabotaged(
+  claim: LayerClaim,
+  scene: Scene,
+  env: Record<string, string>,
+): Promise<ClaimResult['sabotage']> {
   if ('until' in claim.sabotage) return { reason: claim.sabotage.reason, until: claim.sabotage.until };
   const { run, expect } = claim.sabotage;
   const done = await scene.target.exec(run, { env });
@@ -63,11 +67,17 @@ async function sabotaged(claim: LayerClaim, scene: Scene, env: Record<string, st
   return attempt(claim, { ...claim.attack, expect }, scene, env);
 }
 
-async function attempt(claim: LayerClaim, { from, run, expect }: Attempt, scene: Scene, env: Record<string, string>): Promise<Verdict> {
+async function attempt(
+  claim: LayerClaim,
+  { from, run, expect }: Attempt,
+  scene: Scene,
+  env: Record<string, string>,
+): Promise<Verdict> {
   const script = scriptOf(scene.root, claim.layer, run) as string;
   const args = run.split(' ').slice(1).join(' ');
   const actor = from === 'attacker' ? scene.peer : scene.target;
-  const path = `/tmp/clawdy-attack-${script.split('/').at(-1)}`;
+  // Not /tmp: a tmpfs of the running box is out of reach of a copy into the container.
+  const path = `/var/tmp/clawdy-attack-${script.split('/').at(-1)}`;
   await actor.put(path, readFileSync(script), '0755');
   const result = await actor.exec(`${path} ${args}`, {
     ...(from === 'agent' ? { as: 'agent' as const } : {}),
@@ -83,7 +93,8 @@ async function attempt(claim: LayerClaim, { from, run, expect }: Attempt, scene:
 async function environment(target: Target): Promise<Record<string, string>> {
   const { stdout } = await target.exec('cat /var/lib/clawdy/state/ssh/port');
   const port = stdout.trim();
-  if (!/^\d+$/.test(port)) throw new BuildError('claims', 'the box has no SSH port', "its console says why: see the report's console");
+  if (!/^\d+$/.test(port))
+    throw new BuildError('claims', 'the box has no SSH port', "its console says why: see the report's console");
   return { TARGET: target.addresses.v4, TARGET6: target.addresses.v6, SSH_PORT: port };
 }
 

@@ -3,7 +3,10 @@ import { z } from 'zod';
 /** What can come of an attempt. `http:n` is an answer with that status. */
 export const outcome = z
   .string()
-  .regex(/^(ok|refused|timeout|reset|denied|http:[1-5]\d\d)$/, 'must be ok, refused, timeout, reset, denied or http:<status>');
+  .regex(
+    /^(ok|refused|timeout|reset|denied|http:[1-5]\d\d)$/,
+    'must be ok, refused, timeout, reset, denied or http:<status>',
+  );
 
 const party = z.enum(['inside', 'agent', 'attacker']);
 

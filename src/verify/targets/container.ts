@@ -18,7 +18,10 @@ const DEFAULT_TIMEOUT_MS = 120_000;
 
 /** Imports a root archive as a Docker image, once per tag. */
 export async function importTree(tar: string, tag: string, log?: string): Promise<string> {
-  const known = await run('docker', ['image', 'inspect', '--format', '{{.Id}}', tag], { step: 'container', ok: [0, 1] });
+  const known = await run('docker', ['image', 'inspect', '--format', '{{.Id}}', tag], {
+    step: 'container',
+    ok: [0, 1],
+  });
   if (known.exitCode !== 0) await run('docker', ['import', tar, tag], { step: 'container', log });
   return tag;
 }
@@ -36,7 +39,17 @@ export class ContainerNetwork {
     const name = `clawdy-${id}`;
     await run(
       'docker',
-      ['network', 'create', '--internal', '--ipv6', '--subnet', `fd77:${id.slice(0, 4)}:${id.slice(4)}::/64`, '--label', 'clawdy=test', name],
+      [
+        'network',
+        'create',
+        '--internal',
+        '--ipv6',
+        '--subnet',
+        `fd77:${id.slice(0, 4)}:${id.slice(4)}::/64`,
+        '--label',
+        'clawdy=test',
+        name,
+      ],
       { step: 'container' },
     );
     return new ContainerNetwork(name);
@@ -64,7 +77,10 @@ class Box {
 
   async run(words: string[], options: ExecOptions = {}): Promise<ExecResult> {
     const limit = Math.ceil((options.timeout ?? DEFAULT_TIMEOUT_MS) / 1000);
-    const result = await this.started.exec(['timeout', String(limit), ...words], { env: options.env ?? {}, user: 'root' });
+    const result = await this.started.exec(['timeout', String(limit), ...words], {
+      env: options.env ?? {},
+      user: 'root',
+    });
     return { exitCode: result.exitCode, stdout: result.stdout, stderr: result.stderr };
   }
 
@@ -125,7 +141,14 @@ export class ContainerTarget implements Target {
   exec(command: string, options: ExecOptions = {}): Promise<ExecResult> {
     const shell = ['sh', '-c', command];
     if (options.as !== 'agent') return this.#box.run(shell, options);
-    const who = [`--reuid=${AGENT.uid}`, `--regid=${AGENT.gid}`, '--clear-groups', '--no-new-privs', '--bounding-set=-all', '--inh-caps=-all'];
+    const who = [
+      `--reuid=${AGENT.uid}`,
+      `--regid=${AGENT.gid}`,
+      '--clear-groups',
+      '--no-new-privs',
+      '--bounding-set=-all',
+      '--inh-caps=-all',
+    ];
     return this.#box.run(['setpriv', ...who, ...shell], { ...options, env: { HOME: PATHS.home, ...options.env } });
   }
 
@@ -169,6 +192,11 @@ export class ContainerPeer implements Peer {
     return this.#box.run(['sh', '-c', command], options);
   }
 
+  /** Copies a file of the host into the container. */
+  copy(source: string, target: string): Promise<void> {
+    return this.#box.started.copyFilesToContainer([{ source, target }]);
+  }
+
   put(path: string, content: string | Buffer, mode: string): Promise<void> {
     return this.#box.put(path, content, mode);
   }
@@ -180,11 +208,19 @@ export class ContainerPeer implements Peer {
 
 async function begin(container: GenericContainer, network: ContainerNetwork): Promise<Box> {
   const started = await container.start();
-  const { stdout } = await run('docker', ['inspect', '--format', '{{json .NetworkSettings.Networks}}', started.getId()], { step: 'container' });
+  const { stdout } = await run(
+    'docker',
+    ['inspect', '--format', '{{json .NetworkSettings.Networks}}', started.getId()],
+    { step: 'container' },
+  );
   const found = (JSON.parse(stdout) as Record<string, { IPAddress: string; GlobalIPv6Address: string }>)[network.name];
   if (!found?.IPAddress || !found.GlobalIPv6Address) {
     await started.stop({ remove: true, timeout: 0 });
-    throw new BuildError('container', 'the container got no address of both families', 'does Docker support --ipv6 networks here? npm run doctor');
+    throw new BuildError(
+      'container',
+      'the container got no address of both families',
+      'does Docker support --ipv6 networks here? npm run doctor',
+    );
   }
   return new Box(started, { v4: found.IPAddress, v6: found.GlobalIPv6Address });
 }
