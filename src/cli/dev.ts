@@ -13,8 +13,8 @@ import { ContainerStage } from '../verify/stage.ts';
 export function devCommand(root: string): Command {
   return new Command('dev')
     .description('apply a layer as it is now to the newest image’s tree, in a container, and run its claims')
-    .argument('<layer>', 'folder name or number, such as 03')
-    .action(async (wanted: string) => {
+    .requiredOption('--layer <layer>', 'folder name or number, such as 03')
+    .action(async ({ layer: wanted }: { layer: string }) => {
       const layers = loadLayers(root);
       const layer = layers.find(({ name }) => name === wanted || name.startsWith(`${wanted}-`));
       if (!layer)

@@ -7,6 +7,9 @@ import { Progress } from '../process/progress.ts';
 import { run } from '../process/run.ts';
 import { loadClaims } from '../verify/claims/load.ts';
 
+/** The binary itself: its launcher package names platforms that not every npm mirror holds, and `npm ci` then refuses. */
+const BIOME = 'node_modules/@biomejs/cli-linux-x64/biome';
+
 export function lintCommand(root: string): Command {
   return new Command('lint')
     .description('types, style, shell scripts, manifests and claims')
@@ -23,7 +26,7 @@ export async function lint(root: string, fix: boolean, progress: Progress): Prom
   });
   await progress.step('types', () => run('tsc', ['-p', '.'], step));
   await progress.step('style', () =>
-    run('biome', ['check', '--error-on-warnings', ...(fix ? ['--write'] : []), '.'], step),
+    run(join(root, BIOME), ['check', '--error-on-warnings', ...(fix ? ['--write'] : []), '.'], step),
   );
   await progress.step('shell scripts', () => run('shellcheck', ['-S', 'warning', ...shellScripts(root)], step));
 }

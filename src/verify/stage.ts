@@ -19,7 +19,7 @@ export class ContainerStage {
   readonly network: ContainerNetwork;
   readonly peer: ContainerPeer;
   readonly tag: string;
-  #target: ContainerTarget | undefined;
+  #spare: Promise<ContainerTarget> | undefined;
 
   readonly #boot: { before?: BeforeBoot };
 
@@ -42,28 +42,33 @@ export class ContainerStage {
     return new ContainerStage(root, network, peer, tag, before);
   }
 
+  /** Runs one claim on a box that nothing was done to yet, and throws the box away: its sabotage spoils it. */
   async run(claim: LayerClaim): Promise<ClaimResult> {
-    const target = await this.fresh(claim.after);
-    const result = await runClaim(claim, { root: this.root, target, peer: this.peer });
-    await this.discard();
-    return result;
+    const target = await this.#take();
+    try {
+      await waitForLine(target, /clawdy: ready ssh_port=\d+/);
+      if (claim.after === 'live') await waitForLine(target, /clawdy: live ok/, LIVE_LIMIT_MS);
+      return await runClaim(claim, { root: this.root, target, peer: this.peer });
+    } finally {
+      await target.close();
+    }
   }
 
-  /** A box that nothing was done to yet: sshd runs in it, and OpenClaw as well where `live` is asked for. */
-  async fresh(after: 'ready' | 'live'): Promise<ContainerTarget> {
-    this.#target ??= await ContainerTarget.boot({ image: this.tag, network: this.network, ...this.#boot });
-    await waitForLine(this.#target, /clawdy: ready ssh_port=\d+/);
-    if (after === 'live') await waitForLine(this.#target, /clawdy: live ok/, LIVE_LIMIT_MS);
-    return this.#target;
+  /** The next box boots while this one is attacked. */
+  async #take(): Promise<ContainerTarget> {
+    const target = await (this.#spare ?? this.#start());
+    this.#spare = this.#start();
+    // A spare that fails to boot is reported by the claim that takes it.
+    this.#spare.catch(() => undefined);
+    return target;
   }
 
-  async discard(): Promise<void> {
-    await this.#target?.close();
-    this.#target = undefined;
+  #start(): Promise<ContainerTarget> {
+    return ContainerTarget.boot({ image: this.tag, network: this.network, ...this.#boot });
   }
 
   async close(): Promise<void> {
-    await this.discard();
+    await (await this.#spare?.catch(() => undefined))?.close();
     await this.peer.close();
     await this.network.close();
   }
