@@ -5,18 +5,17 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup bake test test-full lint dev shell logs ci new-layer clean
 
-# Handed on to the command when set; ARGS goes through as it is.
-# export would hide typos: only these are known.
+# Each goes to the targets that know it; ARGS goes through as it is.
 BASE  ?=
 LAYER ?=
 CLAIM ?=
+NAME  ?=
 ARGS  ?=
-OPTIONS = $(if $(BASE),--base $(BASE)) $(if $(LAYER),--layer $(LAYER)) $(if $(CLAIM),--claim $(CLAIM)) $(ARGS)
 
 DEPS := node_modules/.package-lock.json
 
 help: ## This list
-	@echo 'make <target> [BASE=debian-13] [LAYER=03] [CLAIM=id] [ARGS="--force ..."]'
+	@echo 'make <target> [ARGS="--plan ..."]'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # npm ci writes this file; it is older than the lockfile exactly when the lockfile has changed since.
@@ -32,32 +31,33 @@ setup: $(DEPS) ## Install what this machine lacks (asks, unless root, CI or ARGS
 ready: $(DEPS)
 	@npm run -s setup
 
-bake: ready ## Bake a golden image into dist/
-	@npm run -s bake -- $(OPTIONS)
+bake: ready ## Bake a golden image into dist/ (BASE=debian-13, ARGS=--force)
+	@npm run -s bake -- $(if $(BASE),--base $(BASE)) $(ARGS)
 
-test: ready ## Unit, container and VM tests of the newest image
-	@npm run -s test -- $(OPTIONS)
+test: ready ## Lint, then unit, container and VM tests of the newest image (CLAIM=id: that claim alone)
+	@npm run -s test -- $(if $(CLAIM),--claim $(CLAIM)) $(ARGS)
 
-test-full: ready ## All that test does, every base, every layer left out once
-	@npm run -s test -- --full $(OPTIONS)
+test-full: ready ## Bake anew, whatever is there, and run all tests on that
+	@npm run -s bake -- --force $(if $(BASE),--base $(BASE))
+	@npm run -s test -- $(ARGS)
 
-lint: $(DEPS) ## Types, TypeScript and shell style, manifests of the layers
+lint: $(DEPS) ## Types, TypeScript and shell style, manifests of the layers (ARGS=--fix)
 	@npm run -s lint -- $(ARGS)
 
-dev: ready ## Apply LAYER to the container tree, restart it, run that layer's claims
-	@npm run -s dev -- $(OPTIONS)
+dev: ready ## Apply one layer as it is now to the newest tree, in a container, and run its claims: LAYER=03
+	@npm run -s dev -- --layer $(or $(LAYER),$(error make dev LAYER=03)) $(ARGS)
 
-shell: $(DEPS) ## A shell in the newest image, or in an overlay of the disk that failed
-	@npm run -s shell -- $(OPTIONS)
+shell: $(DEPS) ## A shell in an overlay of the disk that failed, else of the newest image
+	@npm run -s shell -- $(ARGS)
 
-logs: $(DEPS) ## The logs of the newest bake
-	@npm run -s logs -- $(OPTIONS)
+logs: $(DEPS) ## The ends of the newest run's logs
+	@npm run -s logs -- $(ARGS)
 
 ci: ## What CI runs on a bare machine
 	@.ci/run
 
-new-layer: $(DEPS) ## A folder for a new layer: make new-layer ARGS="09 name"
-	@npm run -s new-layer -- $(ARGS)
+new-layer: $(DEPS) ## The folder of a new layer: NAME=09-audit
+	@npm run -s new-layer -- $(or $(NAME),$(error make new-layer NAME=09-audit)) $(ARGS)
 
 clean: $(DEPS) ## Remove dist/ (ARGS=--cache: the cache too)
 	@npm run -s clean -- $(ARGS)

@@ -132,7 +132,12 @@ async function writeSeed(work: string, log: string): Promise<void> {
   mkdirSync(seed, { recursive: true });
   writeFileSync(join(seed, 'meta-data'), 'instance-id: bake\nlocal-hostname: bake\n');
   // `locale: false`: cloud-init would leave the build's locale in /etc.
-  const userData = { locale: false, users: [], disable_root: false, ssh_authorized_keys: [readFileSync(`${key}.pub`, 'utf8').trim()] };
+  const userData = {
+    locale: false,
+    users: [],
+    disable_root: false,
+    ssh_authorized_keys: [readFileSync(`${key}.pub`, 'utf8').trim()],
+  };
   writeFileSync(join(seed, 'user-data'), `#cloud-config\n${JSON.stringify(userData)}\n`);
   writeFileSync(join(seed, 'vendor-data'), '');
 }

@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { type Header, type Pack, pack } from 'tar-stream';
+import { type Header, pack } from 'tar-stream';
 import { parse } from 'yaml';
 import { checkPath, type Layer } from '../manifest/layers.ts';
 import { run } from '../process/run.ts';
@@ -68,39 +68,44 @@ function unitLines({ units }: Layer): string {
 const MTIME = new Date('2026-01-01T00:00:00Z');
 
 async function writeOverlay(layer: Layer, file: string): Promise<void> {
-  const mtime = MTIME;
+  // All is read before anything is written: a missing file is then an error of its own and leaves no half archive.
+  const members = overlayMembers(layer);
   const archive = pack();
-  const written = pipeline(archive, createWriteStream(file));
-  for (const [path, { owner, mode }] of Object.entries(layer.overlay).sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const source = join(layer.dir, 'rootfs', path);
-    const [uid, gid] = owner.split(':').map((name) => (name === 'root' ? 0 : Number(name))) as [number, number];
-    const header: Partial<Header> & { name: string } = { name: `.${path}`, uid, gid, mtime };
-    if (lstatSync(source).isSymbolicLink()) {
-      await add(archive, { ...header, type: 'symlink', linkname: readlinkSync(source) });
-    } else {
-      await add(archive, { ...header, mode: Number.parseInt(mode as string, 8) }, readFileSync(source));
-    }
-  }
-  for (const { kind, file: check } of layer.checks) {
-    await add(archive, { name: `.${checkPath(layer, kind, check)}`, mode: 0o755, mtime }, readFileSync(check));
-  }
-  if (layer.launchSchema) {
-    const json = `${JSON.stringify(parse(readFileSync(layer.launchSchema, 'utf8')), null, 2)}\n`;
-    await add(archive, { name: `.${launchSchemaPath(layer)}`, mode: 0o644, mtime }, Buffer.from(json));
-  }
+  for (const { header, body } of members) archive.entry({ uid: 0, gid: 0, mtime: MTIME, ...header }, body);
   archive.finalize();
-  await written;
+  await pipeline(archive, createWriteStream(file));
+}
+
+interface Member {
+  header: Partial<Header> & { name: string };
+  body: Buffer;
+}
+
+function overlayMembers(layer: Layer): Member[] {
+  const literal = Object.entries(layer.overlay)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([path, { owner, mode }]): Member => {
+      const source = join(layer.dir, 'rootfs', path);
+      const [uid, gid] = owner.split(':').map((name) => (name === 'root' ? 0 : Number(name))) as [number, number];
+      const header = { name: `.${path}`, uid, gid };
+      if (lstatSync(source).isSymbolicLink()) {
+        return { header: { ...header, type: 'symlink', linkname: readlinkSync(source) }, body: Buffer.alloc(0) };
+      }
+      return { header: { ...header, mode: Number.parseInt(mode as string, 8) }, body: readFileSync(source) };
+    });
+  const checks = layer.checks.map(({ kind, file }): Member => {
+    return { header: { name: `.${checkPath(layer, kind, file)}`, mode: 0o755 }, body: readFileSync(file) };
+  });
+  return [...literal, ...checks, ...launchSchemaMember(layer)];
+}
+
+function launchSchemaMember(layer: Layer): Member[] {
+  if (!layer.launchSchema) return [];
+  const json = `${JSON.stringify(parse(readFileSync(layer.launchSchema, 'utf8')), null, 2)}\n`;
+  return [{ header: { name: `.${launchSchemaPath(layer)}`, mode: 0o644 }, body: Buffer.from(json) }];
 }
 
 /** Where a layer's share of the launch.json schema lands on the box. */
 export function launchSchemaPath(layer: Layer): string {
   return `/usr/lib/clawdy/launch.schema.d/${layer.name}.json`;
-}
-
-function add(archive: Pack, header: Partial<Header> & { name: string }, body?: Buffer): Promise<void> {
-  return new Promise((resolve, reject) => {
-    archive.entry({ uid: 0, gid: 0, ...header }, body ?? Buffer.alloc(0), (error) =>
-      error ? reject(error) : resolve(),
-    );
-  });
 }

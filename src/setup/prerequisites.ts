@@ -53,6 +53,7 @@ export const PREREQUISITES: readonly Prerequisite[] = [
   { name: 'shellcheck', programs: ['shellcheck'], packages: ['shellcheck'], why: 'npm run lint' },
   { name: 'xorriso', programs: ['xorriso'], packages: ['xorriso'], why: 'writes cloud-init seeds' },
   { name: 'nmap', programs: ['nmap'], packages: ['nmap'], why: 'scans the ports of test machines' },
+  { name: 'python3', programs: ['python3'], packages: ['python3-minimal'], why: 'attacks are written in it' },
   { name: 'uidmap', programs: ['newuidmap', 'newgidmap'], packages: ['uidmap'], why: 'bootstraps without root' },
   { name: 'iproute2', programs: ['ip'], packages: ['iproute2'], why: 'builds the test network' },
   { name: 'ssh', programs: ['ssh', 'ssh-keygen'], packages: ['openssh-client'], why: 'keys of a bake, SSH tests' },

@@ -19,7 +19,10 @@ let box: ContainerPeer;
 
 test.before(async () => {
   const { prepared } = imageUnderTest();
-  const image = await importTree(join(cacheDir('prepared', prepared), PREPARED.tar), `clawdy-prepared:${prepared.slice(0, 16)}`);
+  const image = await importTree(
+    join(cacheDir('prepared', prepared), PREPARED.tar),
+    `clawdy-prepared:${prepared.slice(0, 16)}`,
+  );
   network = await ContainerNetwork.create();
   box = await ContainerPeer.start({ image, network });
   const work = mkdtempSync(join(tmpdir(), 'clawdy-payload-'));

@@ -31,7 +31,8 @@ async function treeFiles(tar: string): Promise<Map<string, string>> {
     const path = name.replace(/^\.?\//, '/').replace(/(.)\/$/, '$1');
     entry.resume();
     if (path === '/' || path === '/./' || path === './') continue;
-    const bytes = type === 'link' ? (sizes.get(`/${linkname?.replace(/^\.?\//, '')}`) ?? 0) : type === 'file' ? (size ?? 0) : 0;
+    const bytes =
+      type === 'link' ? (sizes.get(`/${linkname?.replace(/^\.?\//, '')}`) ?? 0) : type === 'file' ? (size ?? 0) : 0;
     sizes.set(path, bytes);
     const node: Node = {
       type: types[type ?? ''] ?? 'other',
@@ -59,7 +60,9 @@ function diskFiles(): Map<string, string> {
 }
 
 test('the container’s tree and the disk’s root are the same files, owners, modes and sizes', async (t) => {
-  const tree = await treeFiles(await imageTree(imageUnderTest(), join(IMAGE_DIR, 'payload.tar'), join(IMAGE_DIR, 'logs', 'tree.log')));
+  const tree = await treeFiles(
+    await imageTree(imageUnderTest(), join(IMAGE_DIR, 'payload.tar'), join(IMAGE_DIR, 'logs', 'tree.log')),
+  );
   const disk = diskFiles();
   const differing = [...new Set([...tree.keys(), ...disk.keys()])]
     .filter((path) => tree.get(path) !== disk.get(path) && !DISK_ONLY.some(([pattern]) => pattern.test(path)))

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type Accelerator, probeAccelerator } from '../../doctor/accelerator.ts';
+import { cacheRoot } from '../../plan/cache.ts';
 import { run } from '../../process/run.ts';
 import { Holder, Peer } from './namespaces.ts';
 import { writeFirmwareVariables } from './qemu-args.ts';
@@ -66,8 +66,10 @@ export class Lab {
   static async open(): Promise<Lab> {
     const { v4, v6 } = address(GATEWAY);
     const host = new Peer('host', await Holder.root(), v4, v6);
-    // Unix sockets live in here, and their paths end at 107 characters: keep it short.
-    const lab = new Lab(host, await mkdtemp(join(tmpdir(), 'clawdy-lab-')));
+    // Not /tmp, which is memory on many machines and would have to hold disks and saved moments. Unix sockets live in
+    // here too, and their paths end at 107 characters: keep it short.
+    mkdirSync(cacheRoot(), { recursive: true });
+    const lab = new Lab(host, await mkdtemp(join(cacheRoot(), 'clawdy-lab-')));
     await host.ip([
       'link set lo up',
       // Without a multicast querier snooping would drop neighbour discovery after some minutes.

@@ -11,6 +11,8 @@ const DEFAULT_LIMIT_MS = 60_000;
 const GOODBYE_MS = 3000;
 /** Says its process id as the host counts (the host's /proc is still mounted), then lives as long as its standard input. */
 const HOLD = 'read -r pid rest </proc/self/stat; echo "$pid"; exec cat >/dev/null';
+/** Where peers keep the files that tests give them: in memory, seen by nobody outside, gone with the lab. */
+const PRIVATE = '/var/tmp';
 
 export interface ExecOptions {
   /** Goes to standard input. */
@@ -33,14 +35,14 @@ export class Holder {
   }
 
   /**
-   * A new user, network and PID namespace. All programs started in it by `enter` are ended by the kernel when the holder
+   * A new user, network, mount and PID namespace. All programs started in it by `enter` are ended by the kernel when the holder
    * ends, and the holder ends when our process does, however that happens: its standard input closes.
    */
   static async root(): Promise<Holder> {
-    return Holder.#hold('unshare', ['-Urn', '--pid', '--fork', '--kill-child=KILL', 'sh', '-c', HOLD]);
+    return Holder.#hold('unshare', ['-Urn', '--pid', '--fork', '--mount', '--kill-child=KILL', 'sh', '-c', `mount -t tmpfs -o mode=1777 lab ${PRIVATE} && ${HOLD}`]);
   }
 
-  /** One more network namespace under the same roof: same user and PID namespace. */
+  /** One more network namespace under the same roof: the other namespaces are shared. */
   async sibling(): Promise<Holder> {
     const [file = '', ...args] = this.enter(['unshare', '--net', 'sh', '-c', HOLD]);
     return Holder.#hold(file, args);
@@ -61,7 +63,7 @@ export class Holder {
    * @param pidNamespace false keeps the host's process ids, which `ip link … netns <pid>` needs.
    */
   enter(words: readonly string[], pidNamespace = true): string[] {
-    const namespaces = ['--user', '--net', ...(pidNamespace ? ['--pid'] : []), '--preserve-credentials'];
+    const namespaces = ['--user', '--net', '--mount', ...(pidNamespace ? ['--pid'] : []), '--preserve-credentials'];
     // nsenter forks into a PID namespace: without the second pdeathsig its end would leave the program behind.
     return ['nsenter', '--target', String(this.pid), ...namespaces, 'setpriv', '--pdeathsig', 'KILL', ...words];
   }
@@ -96,6 +98,12 @@ export class Peer {
     const [entered = '', ...words] = this.holder.enter(['timeout', '-k', '2', limit, file, ...args]);
     const input = options.input === undefined ? {} : { input: options.input };
     return run(entered, words, { step: `peer ${this.name}`, ok: ANY_EXIT, ...input });
+  }
+
+  /** Writes a file that programs of the lab's peers see; below /var/tmp it stays in the lab. */
+  async put(path: string, content: string | Uint8Array, mode: string): Promise<void> {
+    const [file = '', ...words] = this.holder.enter(['sh', '-c', 'cat >"$1" && chmod "$2" "$1"', 'sh', path, mode]);
+    await run(file, words, { step: `peer ${this.name}`, input: content });
   }
 
   /** Starts a program that keeps running, such as a listener; it ends with the lab at the latest. */
