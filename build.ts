@@ -5,6 +5,7 @@ import { Command } from 'commander';
 import { bakeCommand } from './src/cli/bake.ts';
 import { cleanCommand } from './src/cli/clean.ts';
 import { devCommand } from './src/cli/dev.ts';
+import { docsCommand } from './src/cli/docs.ts';
 import { lintCommand } from './src/cli/lint.ts';
 import { logsCommand } from './src/cli/logs.ts';
 import { newLayerCommand } from './src/cli/new-layer.ts';
@@ -27,6 +28,7 @@ for (const command of [
   shellCommand(root),
   logsCommand(root),
   lintCommand(root),
+  docsCommand(root),
   newLayerCommand(root),
   cleanCommand(root),
 ]) {

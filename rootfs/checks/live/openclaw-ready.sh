@@ -1,12 +1,13 @@
 #!/usr/bin/python3 -I
-"""OpenClaw answers on its own readiness path. Under emulation a first start took three minutes."""
+"""OpenClaw answers on its own readiness path. Under emulation a first start took three minutes, and after a power
+cut it may have to wait five for a lease of its own to run out."""
 
 import subprocess
 import sys
 import time
 import urllib.request
 
-DEADLINE = time.monotonic() + 600
+DEADLINE = time.monotonic() + 840
 why = "no answer"
 while time.monotonic() < DEADLINE:
     try:

@@ -44,6 +44,9 @@ function check(claim: Claim, file: string, root: string, layer: Layer, layers: L
     if (!layers.some((other) => other.name === name)) {
       throw inputError('claims', `${file}: ${claim.id}: alsoStoppedBy names no layer: ${name}`, 'use a folder name');
     }
+    if (!existsSync(offScript(root, name))) {
+      throw inputError('claims', `${file}: ${claim.id}: ${name} can't be taken away`, `add ${offScript(root, name)}`);
+    }
   }
   if ('until' in claim.sabotage && new Date(claim.sabotage.until) < today) {
     throw inputError(
@@ -52,6 +55,11 @@ function check(claim: Claim, file: string, root: string, layer: Layer, layers: L
       'write the sabotage',
     );
   }
+}
+
+/** The script by which a layer is taken away whole on a running box. */
+export function offScript(root: string, layer: string): string {
+  return join(root, 'layers', layer, 'attacks', 'off');
 }
 
 /** The script a `run:` line names, as an absolute path: the layer's own, or a shared one. */

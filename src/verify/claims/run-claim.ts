@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { listFiles } from '../../manifest/layers.ts';
 import { BuildError } from '../../process/errors.ts';
 import type { ExecResult, Peer, Target } from '../targets/target.ts';
-import { type LayerClaim, scriptOf } from './load.ts';
+import { type LayerClaim, offScript, scriptOf } from './load.ts';
 import type { Attempt } from './schema.ts';
 
 export interface Verdict {
@@ -60,12 +62,18 @@ async function sabotaged(
 ): Promise<ClaimResult['sabotage']> {
   if ('until' in claim.sabotage) return { reason: claim.sabotage.reason, until: claim.sabotage.until };
   const { run, expect } = claim.sabotage;
-  const done = await scene.target.exec(run, { env });
-  if (done.exitCode !== 0) {
-    return { expected: expect, got: 'the sabotage itself failed', ok: false, evidence: lastLines(done) };
+  // What else still stops this attack is taken away as well, else the sabotage would prove nothing.
+  for (const command of [run, ...claim.alsoStoppedBy.map((name) => readFileSync(offScript(scene.root, name), 'utf8'))]) {
+    const done = await scene.target.exec(command, { env });
+    if (done.exitCode !== 0) {
+      return { expected: expect, got: 'the sabotage itself failed', ok: false, evidence: lastLines(done) };
+    }
   }
   return attempt(claim, { ...claim.attack, expect }, scene, env);
 }
+
+/** Not /tmp: a tmpfs of the running box is out of reach of a copy into the container. */
+const ATTACKS = '/var/tmp';
 
 async function attempt(
   claim: LayerClaim,
@@ -76,9 +84,11 @@ async function attempt(
   const script = scriptOf(scene.root, claim.layer, run) as string;
   const args = run.split(' ').slice(1).join(' ');
   const actor = from === 'attacker' ? scene.peer : scene.target;
-  // Not /tmp: a tmpfs of the running box is out of reach of a copy into the container.
-  const path = `/var/tmp/clawdy-attack-${script.split('/').at(-1)}`;
-  await actor.put(path, readFileSync(script), '0755');
+  // A script may call its neighbours.
+  for (const file of [...listFiles(dirname(script)), ...listFiles(join(scene.root, 'test', 'attacks'))]) {
+    await actor.put(`${ATTACKS}/${basename(file)}`, readFileSync(file), '0755');
+  }
+  const path = `${ATTACKS}/${basename(script)}`;
   const result = await actor.exec(`${path} ${args}`, {
     ...(from === 'agent' ? { as: 'agent' as const } : {}),
     // From inside, the box attacks its own loopback.

@@ -41,6 +41,8 @@ export interface VmOptions {
   /** By default the one that was probed to work. */
   accelerator?: Accelerator;
   memoryMiB?: number;
+  /** Size of the machine's disk, at least the image's; by default the same. A cloud gives larger ones. */
+  diskGiB?: number;
   firmware?: 'bios' | 'uefi';
   extraArgs?: string[];
 }
@@ -117,7 +119,8 @@ export class Lab {
     const work = join(this.#work, String(number));
     mkdirSync(work);
     const overlay = join(work, 'disk.qcow2');
-    await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', resolve(options.disk), overlay], {
+    const size = options.diskGiB ? [`${options.diskGiB}G`] : [];
+    await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', resolve(options.disk), overlay, ...size], {
       step: 'vm',
     });
     const firmware = options.firmware ?? 'bios';

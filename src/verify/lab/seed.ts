@@ -44,7 +44,7 @@ export async function writeSeed(dir: string, inputs: SeedInputs): Promise<string
   const metaData = { 'instance-id': instanceId, 'local-hostname': hostname, ...inputs.metaData };
   // JSON is YAML, so no emitter is needed.
   writeFileSync(join(files, 'meta-data'), `${JSON.stringify(metaData)}\n`);
-  writeFileSync(join(files, 'user-data'), inputs.userData ?? '#cloud-config\n{}\n');
+  writeFileSync(join(files, 'user-data'), inputs.userData ?? '');
   writeFileSync(join(files, 'network-config'), `${JSON.stringify(network)}\n`);
   const iso = join(dir, 'seed.iso');
   const args = ['-as', 'mkisofs', '-quiet', '-V', 'cidata', '-J', '-r', '-o', iso, files];

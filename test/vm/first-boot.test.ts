@@ -1,0 +1,99 @@
+import test from 'ava';
+import { type Lab, openLab } from '../../src/verify/lab/lab.ts';
+import { scanPorts } from '../../src/verify/lab/scan.ts';
+import type { Vm } from '../../src/verify/lab/vm.ts';
+import { SSH_PORTS } from '../../src/contract/box.ts';
+import { userData } from '../image.ts';
+import { DISK, LIMITS, LIVE, secretsOf, trouble, waitReady } from './machine.ts';
+
+let lab: Lab;
+let one: Vm;
+let two: Vm;
+let ssh: { port: number; hostKey: string };
+let publicKey = '';
+const KEY = '/var/tmp/owner';
+
+test.before(async () => {
+  lab = await openLab();
+  const attacker = lab.peer('attacker');
+  await attacker.exec('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'owner', '-f', KEY]);
+  publicKey = (await attacker.exec('cat', [`${KEY}.pub`])).stdout.trim();
+  one = await lab.bootVm({ disk: DISK, name: 'one', userData: userData({ userKeys: [publicKey] }), diskGiB: 6 });
+  ssh = await waitReady(one);
+});
+
+test.after.always(() => lab?.close());
+
+test.serial('first boot draws a port from the range and says so on the console', (t) => {
+  t.true(ssh.port >= SSH_PORTS.first && ssh.port <= SSH_PORTS.last, String(ssh.port));
+});
+
+for (const family of ['v4', 'v6'] as const) {
+  test.serial(`a scan of all 65,535 ports over ${family} finds SSH's random port and nothing else`, async (t) => {
+    t.deepEqual(await scanPorts(lab.peer('attacker'), one.addresses[family]), [ssh.port]);
+  });
+}
+
+test.serial('the owner logs in by key on that port, at the host key that the console showed', async (t) => {
+  const attacker = lab.peer('attacker');
+  const scan = await attacker.exec('ssh-keyscan', ['-p', String(ssh.port), '-t', 'ed25519', one.addresses.v4]);
+  await attacker.put('/var/tmp/known', scan.stdout, '0600');
+  const shown = await attacker.exec('ssh-keygen', ['-l', '-f', '/var/tmp/known']);
+  t.true(shown.stdout.includes(ssh.hostKey), `${shown.stdout} ${ssh.hostKey}`);
+  const options = ['BatchMode=yes', 'StrictHostKeyChecking=yes', 'UserKnownHostsFile=/var/tmp/known', 'ConnectTimeout=20'];
+  const login = (user: string) =>
+    attacker.exec('ssh', ['-i', KEY, '-p', String(ssh.port), ...options.flatMap((o) => ['-o', o]), `${user}@${one.addresses.v4}`, 'id -un; id -u; cat /proc/self/status']);
+  const owner = await login('clawdy');
+  t.is(owner.exitCode, 0, owner.stderr);
+  t.regex(owner.stdout, /^clawdy\n7860\n/);
+  t.regex(owner.stdout, /NoNewPrivs:\s+1/);
+  t.not((await login('root')).exitCode, 0);
+});
+
+test.serial('the state partition filled the disk, and carries no setuid and no devices', async (t) => {
+  const { stdout } = await one.exec("findmnt -no OPTIONS,FSTYPE /var/lib/clawdy; df --output=size -BM /var/lib/clawdy | tail -1");
+  t.regex(stdout, /nosuid/);
+  t.regex(stdout, /nodev/);
+  // A 6 GiB disk, of which root and boot take 3 GiB and 64 MiB.
+  t.true(Number(/(\d+)M/.exec(stdout)?.[1]) > 2500, stdout);
+});
+
+test.serial('OpenClaw answers on loopback, and only there', async (t) => {
+  await one.waitForConsole(LIVE, LIMITS.live);
+  const ready = await one.exec('python3 -c "import urllib.request as u; print(u.urlopen(\'http://127.0.0.1:7860/readyz\').status)"');
+  t.is(ready.stdout.trim(), '200', ready.stderr);
+  const sockets = await one.exec('ss -Hltn "sport = :7860"');
+  t.true(sockets.stdout.split('\n').filter(Boolean).every((line) => /127\.0\.0\.1:7860|\[::1\]:7860/.test(line)), sockets.stdout);
+  t.true(sockets.stdout.includes('127.0.0.1:7860'));
+});
+
+test.serial('nothing failed, and the console of the boot shows no trouble', async (t) => {
+  t.deepEqual(trouble(one.console()), []);
+  t.is((await one.exec('systemctl list-units --failed --no-legend --plain')).stdout.trim(), '');
+});
+
+test.serial('a second first boot, by UEFI, shares no secret, key, port or ID with the first', async (t) => {
+  two = await lab.bootVm({ disk: DISK, name: 'two', userData: userData({}), firmware: 'uefi' });
+  const other = await waitReady(two);
+  t.not(other.port, ssh.port);
+  t.not(other.hostKey, ssh.hostKey);
+  const [mine, theirs] = [await secretsOf(one), await secretsOf(two)];
+  t.true(mine.size >= 6, [...mine.keys()].join('\n'));
+  t.true(mine.has('/etc/machine-id') && mine.has('/var/lib/clawdy/state/ssh/port'), [...mine.keys()].join('\n'));
+  const shared = [...mine].filter(([path, digest]) => theirs.get(path) === digest).map(([path]) => path);
+  t.deepEqual(shared, []);
+  await two.close();
+});
+
+test.serial('a reboot ends in the same state', async (t) => {
+  const before = await secretsOf(one);
+  await one.reboot();
+  t.deepEqual(await waitReady(one), ssh);
+  const after = await secretsOf(one);
+  for (const [path, digest] of before) {
+    if (!path.includes('/var/lib/systemd/')) t.is(after.get(path), digest, path);
+  }
+  await one.waitForConsole(LIVE, LIMITS.live);
+  t.deepEqual(await scanPorts(lab.peer('attacker'), one.addresses.v4), [ssh.port]);
+  t.deepEqual(trouble(one.console()), []);
+});
