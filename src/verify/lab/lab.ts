@@ -54,15 +54,16 @@ export interface VmOptions {
 export class Lab {
   /** The side that owns the bridge: 10.77.0.1, fd77::1. Machines see it as their gateway; it forwards nothing. */
   readonly host: Peer;
+  /** Overlays, consoles, sockets; removed by close. */
+  readonly work: string;
   readonly #peers = new Map<string, Peer>();
   readonly #vms: Vm[] = [];
-  readonly #work: string;
   #nextVm = FIRST_VM;
   #nextPeer = FIRST_PEER;
 
   private constructor(host: Peer, work: string) {
     this.host = host;
-    this.#work = work;
+    this.work = work;
   }
 
   static async open(): Promise<Lab> {
@@ -116,13 +117,17 @@ export class Lab {
     const addresses = { v4: options.address4 ?? address(number).v4, v6: options.address6 ?? address(number).v6 };
     // 52:54:00 is QEMU's range of locally made addresses.
     const mac = options.mac ?? `52:54:00:77:00:${number.toString(16).padStart(2, '0')}`;
-    const work = join(this.#work, String(number));
+    const work = join(this.work, String(number));
     mkdirSync(work);
     const overlay = join(work, 'disk.qcow2');
     const size = options.diskGiB ? [`${options.diskGiB}G`] : [];
-    await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', resolve(options.disk), overlay, ...size], {
-      step: 'vm',
-    });
+    await run(
+      'qemu-img',
+      ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', resolve(options.disk), overlay, ...size],
+      {
+        step: 'vm',
+      },
+    );
     const firmware = options.firmware ?? 'bios';
     if (firmware === 'uefi') await writeFirmwareVariables(work);
     const seed = await writeSeed(work, {
@@ -149,7 +154,7 @@ export class Lab {
   async close(): Promise<void> {
     await Promise.all(this.#vms.map((vm) => vm.close()));
     for (const peer of [...this.#peers.values(), this.host]) await peer.holder.close();
-    await rm(this.#work, { recursive: true, force: true });
+    await rm(this.work, { recursive: true, force: true });
   }
 }
 

@@ -39,7 +39,16 @@ export class Holder {
    * ends, and the holder ends when our process does, however that happens: its standard input closes.
    */
   static async root(): Promise<Holder> {
-    return Holder.#hold('unshare', ['-Urn', '--pid', '--fork', '--mount', '--kill-child=KILL', 'sh', '-c', `mount -t tmpfs -o mode=1777 lab ${PRIVATE} && ${HOLD}`]);
+    return Holder.#hold('unshare', [
+      '-Urn',
+      '--pid',
+      '--fork',
+      '--mount',
+      '--kill-child=KILL',
+      'sh',
+      '-c',
+      `mount -t tmpfs -o mode=1777 lab ${PRIVATE} && ${HOLD}`,
+    ]);
   }
 
   /** One more network namespace under the same roof: the other namespaces are shared. */

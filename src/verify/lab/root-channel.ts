@@ -9,6 +9,8 @@ import { PORT } from './root-agent.ts';
 
 /** Under emulation udev and systemd need one to three seconds from the plug to the agent's greeting. */
 const GREETING_MS = 8_000;
+/** Far more than QEMU takes to free a removed port. */
+const RELEASE_MS = 5_000;
 const DEFAULT_LIMIT_MS = 60_000;
 /** What the answer may take beyond the command's own limit: the channel is slow for large outputs. */
 const SLACK_MS = 30_000;
@@ -51,15 +53,23 @@ export class RootChannel {
   /** Puts the port into the machine, as it must be before a saved moment with it is restored. */
   async plug(): Promise<void> {
     if (this.#plugged) return;
-    await this.#qmp.execute('device_add', {
-      driver: 'virtserialport',
-      bus: 'ports.0',
-      nr: 1,
-      chardev: 'root',
-      name: PORT,
-      id: 'root-port',
-    });
-    this.#plugged = true;
+    const port = { driver: 'virtserialport', bus: 'ports.0', nr: 1, chardev: 'root', name: PORT, id: 'root-port' };
+    const until = Date.now() + RELEASE_MS;
+    while (!this.#plugged) {
+      try {
+        await this.#qmp.execute('device_add', port);
+        this.#plugged = true;
+      } catch (error) {
+        // QEMU frees a removed port a moment after it has answered, and until then its character device is in use.
+        if (this.#qmp.closed || Date.now() > until) throw error;
+        await sleep(100);
+      }
+    }
+  }
+
+  async #unplug(): Promise<void> {
+    if (this.#plugged) await this.#qmp.execute('device_del', { id: 'root-port' });
+    this.#plugged = false;
   }
 
   /**
@@ -74,8 +84,7 @@ export class RootChannel {
       const greeting = new Promise<void>((resolve) => {
         this.#greeted = resolve;
       });
-      if (this.#plugged) await this.#qmp.execute('device_del', { id: 'root-port' });
-      this.#plugged = false;
+      await this.#unplug();
       await this.plug();
       await Promise.race([greeting, sleep(GREETING_MS)]);
     }

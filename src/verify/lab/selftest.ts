@@ -139,7 +139,7 @@ try {
   process.exitCode = 1;
 } finally {
   await lab.close();
-  const left = leftovers(new RegExp(`clawdy-lab-|^(${pids.join('|')}) |--target (${pids.join('|')}) `));
+  const left = leftovers(new RegExp(`${lab.work}/|^(${pids.join('|')}) |--target (${pids.join('|')}) `));
   process.stderr.write(
     left.length === 0 ? '✔ closed: no process and so no namespace is left\n' : `✖ left behind:\n${left.join('\n')}\n`,
   );
