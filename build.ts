@@ -14,6 +14,10 @@ import { shellCommand } from './src/cli/shell.ts';
 import { testCommand } from './src/cli/test.ts';
 import { verifyCommand } from './src/cli/verify.ts';
 import { EXIT, renderError } from './src/process/errors.ts';
+import { pathWithSbin } from './src/setup/present.ts';
+
+// A user's PATH on Debian lacks sbin, where sgdisk and mkfs are.
+process.env.PATH = pathWithSbin();
 
 const root = join(import.meta.dirname);
 const program = new Command('clawdy').description('Golden images for OpenClaw with eight security layers.');
@@ -35,7 +39,7 @@ for (const command of [
   program.addCommand(command);
 }
 
-process.on('SIGTERM', () => process.exit(EXIT.interrupted));
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(EXIT.interrupted));
 try {
   await program.parseAsync();
 } catch (error) {

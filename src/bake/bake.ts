@@ -1,6 +1,16 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import lockfile from 'proper-lockfile';
 import { bootstrapBase } from '../base/bootstrap.ts';
 import { probeAccelerator } from '../doctor/accelerator.ts';
@@ -40,6 +50,10 @@ export async function bake(inputs: BakeInputs, plan: Plan, progress: Progress): 
   const release = await lockDist(dist);
   const id = `${base.id}-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${keys.image.slice(0, 8)}`;
   const work = join(dist, '.work', id);
+  const failed = join(dist, '.failed', id);
+  // Ctrl-C and the like: what there is stays for `make shell`, never as an image.
+  const interrupted = () => moveAside(work, failed);
+  process.once('exit', interrupted);
   try {
     for (const stale of readdirSync(join(dist, '.work')))
       rmSync(join(dist, '.work', stale), { recursive: true, force: true });
@@ -52,8 +66,10 @@ export async function bake(inputs: BakeInputs, plan: Plan, progress: Progress): 
     pointLatest(dist, base.id, id);
     return { id, path: join(dist, id), base: base.id, cached: false, seconds: seconds(), steps: progress.times };
   } catch (error) {
-    throw await keepFailed(error, work, join(dist, '.failed', id));
+    moveAside(work, failed);
+    throw pointInto(error, work, failed);
   } finally {
+    process.off('exit', interrupted);
     await release();
   }
 }
@@ -165,16 +181,15 @@ function pointLatest(dist: string, base: string, id: string): void {
   }
 }
 
-/** Moves a failed bake aside, whole, and makes the error's paths true again. */
-async function keepFailed(error: unknown, work: string, failed: string): Promise<unknown> {
-  mkdirSync(join(failed, '..'), { recursive: true });
-  await rename(work, failed);
+function moveAside(work: string, failed: string): void {
+  if (!existsSync(work)) return;
+  mkdirSync(dirname(failed), { recursive: true });
+  renameSync(work, failed);
+}
+
+/** The error again, with a log's path as it is after the move. */
+function pointInto(error: unknown, work: string, failed: string): unknown {
   if (!(error instanceof BuildError)) return error;
-  const moved = error.log?.replace(work, failed);
-  return new BuildError(error.step, error.message, error.hint, {
-    log: moved,
-    tail: error.tail,
-    exitCode: error.exitCode,
-    cause: error,
-  });
+  const { step, message, hint, tail, exitCode } = error;
+  return new BuildError(step, message, hint, { log: error.log?.replace(work, failed), tail, exitCode, cause: error });
 }

@@ -24,14 +24,9 @@ export async function buildDisk(tar: string, work: string, raw: string, uuidSeed
     `--typecode=${number}:${type}`,
   ]);
   await run('sgdisk', ['--clear', ...tables, raw], { step: 'disk', log });
-  await run(
-    'mkfs.vfat',
-    ['-F', '32', '-n', 'CLAWDY-EFI', `--offset=${(LAYOUT.efi.start * MiB) / 512}`, raw, `${LAYOUT.efi.size * 1024}`],
-    {
-      step: 'disk',
-      log,
-    },
-  );
+  // One sector a cluster: with more, a partition this small has too few clusters to count as FAT32, and OVMF can't read it.
+  const efi = [`--offset=${(LAYOUT.efi.start * MiB) / 512}`, raw, `${LAYOUT.efi.size * 1024}`];
+  await run('mkfs.vfat', ['-F', '32', '-s', '1', '-n', 'CLAWDY-EFI', ...efi], { step: 'disk', log });
   await asRoot(
     ROOT_SCRIPT,
     [tar, join(work, 'tree'), raw, offset('root'), `${LAYOUT.root.size}M`, uuid(uuidSeed, 'a')],
@@ -83,10 +78,11 @@ mke2fs -q -F -t ext4 -L clawdy-root -U "$uuid" ${EXT4.join(' ')} \
 rm -rf "$tree"
 `;
 
+// The appliance's own disk sometimes takes sda, so GRUB is asked which disk the root is on.
 const GRUB_SCRIPT = `run
 mount /dev/sda3 /
 mount /dev/sda2 /boot/efi
-command "grub-install --target=i386-pc /dev/sda"
+sh "grub-install --target=i386-pc $(grub-probe --target=disk /)"
 command "grub-install --target=x86_64-efi --efi-directory=/boot/efi --removable --no-nvram"
 command "update-grub"
 umount-all

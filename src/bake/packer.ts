@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { type Accelerator, cpuArgs } from '../doctor/accelerator.ts';
 import { BuildError } from '../process/errors.ts';
-import { run } from '../process/run.ts';
+import { sequence } from '../process/sequence.ts';
 
 /** Enough for apply and seal under emulation on a busy machine; measured: one to two minutes. */
-const TIME_LIMIT_MS = 25 * 60 * 1000;
+const TIME_LIMIT_MINUTES = 25;
 
 export interface PackerInputs {
   /** The project's root. */
@@ -35,52 +35,39 @@ export async function runPacker(inputs: PackerInputs, detail: (text: string) => 
   const template = join(work, 'template');
   mkdirSync(template, { recursive: true });
   cpSync(join(inputs.root, 'packer', 'clawdy.pkr.hcl'), join(template, 'clawdy.pkr.hcl'));
-  await writeSeed(work, log);
-  const env = {
-    PACKER_CACHE_DIR: join(work, 'cache'),
-    CHECKPOINT_DISABLE: '1',
-    PACKER_LOG: '1',
-    PACKER_LOG_PATH: join(work, 'packer-debug.log'),
-  };
-  if (await needsPlugins(log)) {
-    cpSync(join(inputs.root, 'packer', 'plugins.pkr.hcl'), join(template, 'plugins.pkr.hcl'));
-    await run('packer', ['init', template], {
-      step: 'packer',
-      log,
-      env,
-      hint: 'packer init must reach its plugin site once',
-    });
-  }
   const output = join(work, 'out');
   const variables = join(work, 'bake.pkrvars.hcl');
+  const sh = sequence(
+    {
+      step: 'packer',
+      hint: 'make shell boots an overlay of the failed disk; the guest console is beside the log',
+      log,
+      env: {
+        PACKER_CACHE_DIR: join(work, 'cache'),
+        CHECKPOINT_DISABLE: '1',
+        PACKER_LOG: '1',
+        PACKER_LOG_PATH: join(work, 'packer-debug.log'),
+      },
+      tail: provisionerLines,
+    },
+    TIME_LIMIT_MINUTES,
+  );
+  const key = join(work, 'key');
+  await sh`ssh-keygen -q -t ed25519 -N ${''} -C clawdy-bake -f ${key}`;
+  writeSeed(work, readFileSync(`${key}.pub`, 'utf8').trim());
+  if (needsPlugins(await sh`packer --version`)) {
+    cpSync(join(inputs.root, 'packer', 'plugins.pkr.hcl'), join(template, 'plugins.pkr.hcl'));
+    await sh`packer init ${template}`;
+  }
+  const { disk: prepared, payload, accelerator } = inputs;
   writeFileSync(
     variables,
-    hclVariables({ ...pathsOf(inputs, output), accelerator: inputs.accelerator, machine: machineArgs(inputs) }),
+    hclVariables({ disk: prepared, payload, work, output, accelerator, machine: machineArgs(accelerator) }),
   );
   const timer = setInterval(() => detail(lastConsoleLine(join(work, 'console.log'))), 2000);
   try {
-    await run(
-      'setpriv',
-      [
-        '--pdeathsig',
-        'KILL',
-        ...NAMESPACE(),
-        'packer',
-        'build',
-        '-color=false',
-        '-on-error=abort',
-        `-var-file=${variables}`,
-        template,
-      ],
-      {
-        step: 'packer',
-        log,
-        env,
-        timeout: TIME_LIMIT_MS,
-        tail: provisionerLines,
-        hint: 'make shell boots an overlay of the failed disk; the guest console is beside the log',
-      },
-    );
+    // `exec`: the death signal must watch this process, not the shell between.
+    await sh`exec setpriv --pdeathsig KILL ${NAMESPACE} packer build -color=false -on-error=abort -var-file=${variables} ${template}`;
   } finally {
     clearInterval(timer);
   }
@@ -99,7 +86,7 @@ function provisionerLines(output: string): string {
 }
 
 /** `unshare` flags; without root a user namespace makes the PID namespace possible. */
-const NAMESPACE = () => [
+const NAMESPACE = [
   'unshare',
   ...(process.getuid?.() === 0 ? [] : ['--user', '--map-current-user']),
   '--pid',
@@ -107,11 +94,7 @@ const NAMESPACE = () => [
   '--kill-child=KILL',
 ];
 
-function pathsOf({ disk, payload, work }: PackerInputs, output: string) {
-  return { disk, payload, work, output };
-}
-
-function machineArgs({ accelerator }: PackerInputs): string[][] {
+function machineArgs(accelerator: Accelerator): string[][] {
   // Debian 13 under SeaBIOS hangs after GRUB without a display adapter. Packer's own -machine would name an accelerator too.
   const args = ['-machine', 'q35', ...cpuArgs(accelerator), '-vga', 'std'];
   return args.flatMap((word, index) => (index % 2 ? [] : [[word, args[index + 1] as string]]));
@@ -124,10 +107,8 @@ function hclVariables(values: Record<string, unknown>): string {
     .join('');
 }
 
-/** A key that lives as long as this bake, and a cloud-init seed that lets root in by it. */
-async function writeSeed(work: string, log: string): Promise<void> {
-  const key = join(work, 'key');
-  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'clawdy-bake', '-f', key], { step: 'packer', log });
+/** A cloud-init seed that lets root in by a key that lives as long as this bake. */
+function writeSeed(work: string, publicKey: string): void {
   const seed = join(work, 'seed');
   mkdirSync(seed, { recursive: true });
   writeFileSync(join(seed, 'meta-data'), 'instance-id: bake\nlocal-hostname: bake\n');
@@ -136,15 +117,15 @@ async function writeSeed(work: string, log: string): Promise<void> {
     locale: false,
     users: [],
     disable_root: false,
-    ssh_authorized_keys: [readFileSync(`${key}.pub`, 'utf8').trim()],
+    ssh_authorized_keys: [publicKey],
   };
   writeFileSync(join(seed, 'user-data'), `#cloud-config\n${JSON.stringify(userData)}\n`);
   writeFileSync(join(seed, 'vendor-data'), '');
 }
 
-async function needsPlugins(log: string): Promise<boolean> {
-  const { stdout } = await run('packer', ['--version'], { step: 'packer', log });
-  const [major = 0, minor = 0] = (stdout.match(/\d+\.\d+/)?.[0] ?? '0.0').split('.').map(Number);
+/** Packer 1.7 made builders plugins that `packer init` fetches. */
+function needsPlugins(version: string): boolean {
+  const [major = 0, minor = 0] = (version.match(/\d+\.\d+/)?.[0] ?? '0.0').split('.').map(Number);
   return major > 1 || minor >= 7;
 }
 

@@ -40,7 +40,8 @@ function commandLine(file: string, args: readonly string[]): string {
     .join(' ');
 }
 
-function lastLines(text: string): string {
+/** The end of a text, without terminal control codes. */
+export function lastLines(text: string): string {
   return stripVTControlCharacters(text).trimEnd().split('\n').slice(-TAIL_LINES).join('\n');
 }
 

@@ -30,7 +30,11 @@ test.after.always(() => lab?.close());
 for (const claim of claims) {
   test.serial(`${claim.layer.name} ${claim.id}`, async (t) => {
     await vm.restore('live');
-    const result = await runClaim(claim, { root: ROOT, target: new VmTarget(vm), peer: new VmPeer(lab.peer('attacker')) });
+    const result = await runClaim(claim, {
+      root: ROOT,
+      target: new VmTarget(vm),
+      peer: new VmPeer(lab.peer('attacker')),
+    });
     executed.push(claim.id);
     t.true(result.ok, renderClaim(result));
   });

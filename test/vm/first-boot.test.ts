@@ -1,8 +1,8 @@
 import test from 'ava';
+import { SSH_PORTS } from '../../src/contract/box.ts';
 import { type Lab, openLab } from '../../src/verify/lab/lab.ts';
 import { scanPorts } from '../../src/verify/lab/scan.ts';
 import type { Vm } from '../../src/verify/lab/vm.ts';
-import { SSH_PORTS } from '../../src/contract/box.ts';
 import { userData } from '../image.ts';
 import { DISK, LIMITS, LIVE, secretsOf, trouble, waitReady } from './machine.ts';
 
@@ -40,9 +40,22 @@ test.serial('the owner logs in by key on that port, at the host key that the con
   await attacker.put('/var/tmp/known', scan.stdout, '0600');
   const shown = await attacker.exec('ssh-keygen', ['-l', '-f', '/var/tmp/known']);
   t.true(shown.stdout.includes(ssh.hostKey), `${shown.stdout} ${ssh.hostKey}`);
-  const options = ['BatchMode=yes', 'StrictHostKeyChecking=yes', 'UserKnownHostsFile=/var/tmp/known', 'ConnectTimeout=20'];
+  const options = [
+    'BatchMode=yes',
+    'StrictHostKeyChecking=yes',
+    'UserKnownHostsFile=/var/tmp/known',
+    'ConnectTimeout=20',
+  ];
   const login = (user: string) =>
-    attacker.exec('ssh', ['-i', KEY, '-p', String(ssh.port), ...options.flatMap((o) => ['-o', o]), `${user}@${one.addresses.v4}`, 'id -un; id -u; cat /proc/self/status']);
+    attacker.exec('ssh', [
+      '-i',
+      KEY,
+      '-p',
+      String(ssh.port),
+      ...options.flatMap((o) => ['-o', o]),
+      `${user}@${one.addresses.v4}`,
+      'id -un; id -u; cat /proc/self/status',
+    ]);
   const owner = await login('clawdy');
   t.is(owner.exitCode, 0, owner.stderr);
   t.regex(owner.stdout, /^clawdy\n7860\n/);
@@ -51,7 +64,9 @@ test.serial('the owner logs in by key on that port, at the host key that the con
 });
 
 test.serial('the state partition filled the disk, and carries no setuid and no devices', async (t) => {
-  const { stdout } = await one.exec("findmnt -no OPTIONS,FSTYPE /var/lib/clawdy; df --output=size -BM /var/lib/clawdy | tail -1");
+  const { stdout } = await one.exec(
+    'findmnt -no OPTIONS,FSTYPE /var/lib/clawdy; df --output=size -BM /var/lib/clawdy | tail -1',
+  );
   t.regex(stdout, /nosuid/);
   t.regex(stdout, /nodev/);
   // A 6 GiB disk, of which root and boot take 3 GiB and 64 MiB.
@@ -60,10 +75,18 @@ test.serial('the state partition filled the disk, and carries no setuid and no d
 
 test.serial('OpenClaw answers on loopback, and only there', async (t) => {
   await one.waitForConsole(LIVE, LIMITS.live);
-  const ready = await one.exec('python3 -c "import urllib.request as u; print(u.urlopen(\'http://127.0.0.1:7860/readyz\').status)"');
+  const ready = await one.exec(
+    'python3 -c "import urllib.request as u; print(u.urlopen(\'http://127.0.0.1:7860/readyz\').status)"',
+  );
   t.is(ready.stdout.trim(), '200', ready.stderr);
   const sockets = await one.exec('ss -Hltn "sport = :7860"');
-  t.true(sockets.stdout.split('\n').filter(Boolean).every((line) => /127\.0\.0\.1:7860|\[::1\]:7860/.test(line)), sockets.stdout);
+  t.true(
+    sockets.stdout
+      .split('\n')
+      .filter(Boolean)
+      .every((line) => /127\.0\.0\.1:7860|\[::1\]:7860/.test(line)),
+    sockets.stdout,
+  );
   t.true(sockets.stdout.includes('127.0.0.1:7860'));
 });
 

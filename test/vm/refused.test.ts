@@ -29,7 +29,9 @@ for (const [index, [name, data, reason]] of bad.entries()) {
     t.deepEqual(await scanPorts(lab.peer('attacker'), vm.addresses.v6), []);
     t.not((await vm.exec('test -e /var/lib/pwned')).exitCode, 0);
     // The scanner does find what is open on this very box once the firewall is off.
-    await vm.exec('ufw --force disable; nft flush ruleset; python3 -m http.server --bind :: 4242 >/dev/null 2>&1 & sleep 3');
+    await vm.exec(
+      'ufw --force disable; nft flush ruleset; python3 -m http.server --bind :: 4242 >/dev/null 2>&1 & sleep 3',
+    );
     t.deepEqual(await scanPorts(lab.peer('attacker'), vm.addresses.v4), [4242]);
     await vm.close();
   });

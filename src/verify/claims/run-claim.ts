@@ -63,7 +63,10 @@ async function sabotaged(
   if ('until' in claim.sabotage) return { reason: claim.sabotage.reason, until: claim.sabotage.until };
   const { run, expect } = claim.sabotage;
   // What else still stops this attack is taken away as well, else the sabotage would prove nothing.
-  for (const command of [run, ...claim.alsoStoppedBy.map((name) => readFileSync(offScript(scene.root, name), 'utf8'))]) {
+  for (const command of [
+    run,
+    ...claim.alsoStoppedBy.map((name) => readFileSync(offScript(scene.root, name), 'utf8')),
+  ]) {
     const done = await scene.target.exec(command, { env });
     if (done.exitCode !== 0) {
       return { expected: expect, got: 'the sabotage itself failed', ok: false, evidence: lastLines(done) };
