@@ -7,6 +7,7 @@ set -eu
 
 payload=$1
 shift
+# shellcheck disable=SC2046 # one layer a line
 [ "$#" -gt 0 ] || set -- $(cat "$payload/order")
 
 # systemctl then edits links only, whether or not a systemd is running (systemctl(1), Environment).

@@ -3,20 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from '../process/run.ts';
 import { DOCKER_GROUP_FIX, DOCKERD, type DockerState, dockerState, hasSystemd } from '../setup/docker.ts';
 import { rootCommand } from '../setup/root.ts';
+import { SYSTEMD_CONTAINER } from '../verify/targets/systemd-container.ts';
 import type { Check } from './check.ts';
-
-/**
- * How systemd boots in a container without `--privileged`, which needs capabilities that some hosts withhold.
- * The container tests start their containers alike.
- */
-export const SYSTEMD_CONTAINER = {
-  capabilities: ['SYS_ADMIN', 'NET_ADMIN', 'NET_RAW', 'SYS_PTRACE'],
-  securityOptions: ['seccomp=unconfined', 'apparmor=unconfined'],
-  tmpfs: ['/run', '/run/lock', '/tmp'],
-  // systemd 256 and later refuse cgroups v1 unless told; read as a kernel command line, ignored elsewhere.
-  environment: { SYSTEMD_PROC_CMDLINE: 'SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1' },
-  command: ['/sbin/init'],
-} as const;
 
 /** Images that a bake leaves in Docker and that hold systemd, newest first. */
 const BAKED_IMAGES = ['clawdy-prepared', 'clawdy-tree'];

@@ -3,16 +3,11 @@ import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainer
 import { AGENT, PATHS } from '../../contract/box.ts';
 import { BuildError } from '../../process/errors.ts';
 import { run } from '../../process/run.ts';
+import { SYSTEMD_CONTAINER } from './systemd-container.ts';
 import type { ExecOptions, ExecResult, Peer, Target } from './target.ts';
 
 // Ryuk is an image that would have to be pulled; every container here is removed by close() and by its label.
 process.env.TESTCONTAINERS_RYUK_DISABLED = 'true';
-
-/** What systemd needs to boot in a container, and no more: `--privileged` would ask for capabilities a host may lack. */
-const CAPABILITIES = ['SYS_ADMIN', 'NET_ADMIN', 'NET_RAW', 'SYS_PTRACE'] as const;
-
-/** systemd 256 and later refuse cgroup v1 unless told so; newer hosts have v2 and ignore it. */
-const ENVIRONMENT = { container: 'docker', SYSTEMD_PROC_CMDLINE: 'SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1' };
 
 const DEFAULT_TIMEOUT_MS = 120_000;
 
@@ -121,12 +116,12 @@ export class ContainerTarget implements Target {
     const metaData = { 'instance-id': options.instanceId ?? 'i-container', ...options.metaData };
     const { before } = options;
     const container = new GenericContainer(options.image)
-      .withCommand(before ? ['sh', '-c', `${before.command} && exec /sbin/init`] : ['/sbin/init'])
+      .withCommand(before ? ['sh', '-c', `${before.command} && exec /sbin/init`] : [...SYSTEMD_CONTAINER.command])
       .withCopyFilesToContainer(before ? [before.file] : [])
-      .withAddedCapabilities(...CAPABILITIES)
-      .withSecurityOpt('seccomp=unconfined', 'apparmor=unconfined')
-      .withTmpFs({ '/run': 'rw,mode=755', '/run/lock': 'rw', '/tmp': 'rw,mode=1777' })
-      .withEnvironment(ENVIRONMENT)
+      .withAddedCapabilities(...SYSTEMD_CONTAINER.capabilities)
+      .withSecurityOpt(...SYSTEMD_CONTAINER.securityOptions)
+      .withTmpFs(Object.fromEntries(SYSTEMD_CONTAINER.tmpfs.map((path) => [path, 'rw'])))
+      .withEnvironment(SYSTEMD_CONTAINER.environment)
       .withNetworkMode(options.network.name)
       .withLabels({ clawdy: 'test' })
       .withCopyContentToContainer([
