@@ -20,7 +20,9 @@ import { pathWithSbin } from './src/setup/present.ts';
 process.env.PATH = pathWithSbin();
 
 const root = join(import.meta.dirname);
-const program = new Command('clawdy').description('Golden images for OpenClaw with eight security layers.');
+const program = new Command('clawdy')
+  .description('Golden images for OpenClaw with eight security layers.')
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : EXIT.usage));
 
 for (const command of [
   setupCommand(),
@@ -36,6 +38,8 @@ for (const command of [
   newLayerCommand(root),
   cleanCommand(root),
 ]) {
+  // A wrong option is a usage error, told apart from a failed step.
+  command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : EXIT.usage));
   program.addCommand(command);
 }
 

@@ -3,7 +3,7 @@ import { join, relative } from 'node:path';
 import { Command } from 'commander';
 import { bake } from '../bake/bake.ts';
 import { planBake, resolveInputs } from '../bake/inputs.ts';
-import { baseNames } from '../base/bases.ts';
+import { baseNames, loadBase } from '../base/bases.ts';
 import { renderPlan } from '../plan/plan.ts';
 import { Progress } from '../process/progress.ts';
 
@@ -16,6 +16,7 @@ export function bakeCommand(root: string): Command {
     .option('--json', 'the result, and only it, on standard output', false)
     .action(async (options: { base: string; force: boolean; plan: boolean; json: boolean }) => {
       const progress = new Progress();
+      loadBase(options.base);
       mkdirSync(join(root, 'dist'), { recursive: true });
       const inputs = await progress.step('resolve packages', () =>
         resolveInputs(root, options.base, join(root, 'dist', 'resolve.log')),

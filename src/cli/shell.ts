@@ -36,6 +36,15 @@ export function findDisk(dist: string, image?: string): string {
   return disk;
 }
 
+/**
+ * Root's shell on the serial console of a locked image. Whoever runs the machine owns it: systemd 257 hands these
+ * credentials of the hypervisor's to getty (https://systemd.io/CREDENTIALS/). Older ones (Debian 12) ignore them.
+ */
+const ROOT_LOGIN = ['agetty.autologin=root', 'login.noauth=yes'].flatMap((credential) => [
+  '-smbios',
+  `type=11,value=io.systemd.credential:${credential}`,
+]);
+
 async function bootOverlay(disk: string): Promise<void> {
   const work = mkdtempSync(join(tmpdir(), 'clawdy-shell-'));
   try {
@@ -58,7 +67,7 @@ async function bootOverlay(disk: string): Promise<void> {
           'none',
         ],
         ...['-drive', `file=${overlay},if=virtio,format=qcow2`, '-nic', 'user,model=virtio-net-pci'],
-        ...['-device', 'virtio-rng-pci', '-serial', 'mon:stdio'],
+        ...['-device', 'virtio-rng-pci', '-serial', 'mon:stdio', ...ROOT_LOGIN],
       ],
       { stdio: 'inherit', reject: false },
     );

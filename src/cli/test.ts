@@ -9,6 +9,8 @@ import { Progress } from '../process/progress.ts';
 import { lint } from './lint.ts';
 
 const SUITES = ['unit', 'container', 'vm'] as const;
+/** Bakes again from nothing: only with `--full`. */
+const FULL = ['e2e'] as const;
 
 interface Tally {
   passed: number;
@@ -19,16 +21,18 @@ interface Tally {
 export function testCommand(root: string): Command {
   return new Command('test')
     .description('lint, then prove the newest image: unit, container, VM')
-    .argument('[suites...]', `some of ${SUITES.join(', ')}; default: lint and all of them`)
+    .argument('[suites...]', `some of ${[...SUITES, ...FULL].join(', ')}; default: lint and all but the last`)
+    .option('--full', 'also bake from nothing, and compare', false)
     .option('--claim <id>', 'only this claim', process.env.CLAIM)
-    .action(async (chosen: string[], options: { claim?: string }) => {
+    .action(async (chosen: string[], options: { claim?: string; full: boolean }) => {
       const progress = new Progress();
       const total: Tally = { passed: 0, failed: 0, skipped: 0 };
       if (!chosen.length && !options.claim) {
         await lint(root, false, progress);
         total.passed++;
       }
-      const suites = options.claim ? ['container', 'vm'] : chosen.length ? chosen : [...SUITES];
+      const all = [...SUITES, ...(options.full ? FULL : [])];
+      const suites = options.claim ? ['container', 'vm'] : chosen.length ? chosen : all;
       for (const suite of suites) add(total, await runSuite(root, suite, progress, options.claim));
       // The plain closing line that a CI can read, in any language.
       process.stdout.write(
