@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -87,4 +87,18 @@ test.serial('a bake that is killed leaves no half image and no stray QEMU, and t
   const next = await bakeJson('--force');
   t.is(images().length, before.length + 1);
   t.truthy(readImage(next.path));
+});
+
+test.serial('a failed provisioner shows its own last lines, and its disk is kept for make shell', async (t) => {
+  appendFileSync(join(project, 'layers/08-dedicated-user/apply.sh'), '\necho "why it failed" >&2\nexit 7\n');
+  const result = await execa('node', ['build.ts', 'bake'], { cwd: project, env, reject: false });
+  t.is(result.exitCode, 1);
+  t.regex(result.stderr, /✖ packer: [\s\S]*│ why it failed\n/);
+  t.regex(result.stderr, /log: .*\.failed\/.*\/logs\/packer\.log/);
+  const failed = join(project, 'dist', '.failed');
+  const id = readdirSync(failed).sort().at(-1) as string;
+  t.true(existsSync(join(failed, id, 'packer/out/disk.qcow2')));
+  t.true(readFileSync(join(failed, id, 'logs/packer.log'), 'utf8').includes('why it failed'));
+  const shell = await execa('node', ['build.ts', 'shell', '--plan'], { cwd: project, env });
+  t.true(shell.stderr.includes(id));
 });
