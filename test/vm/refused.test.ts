@@ -1,13 +1,12 @@
 import test from 'ava';
 import { type Lab, openLab } from '../../src/verify/lab/lab.ts';
 import { scanPorts } from '../../src/verify/lab/scan.ts';
+import type { Vm } from '../../src/verify/lab/vm.ts';
 import { userData } from '../image.ts';
 import { DISK, LIMITS, READY, waitReady } from './machine.ts';
 
 let lab: Lab;
-test.before(async () => {
-  lab = await openLab();
-});
+let boxes: Vm[];
 test.after.always(() => lab?.close());
 
 const TOKEN = 'a-token-that-must-not-be-shown-0123456789abcdef';
@@ -17,9 +16,16 @@ const bad: [string, string, RegExp][] = [
   ['user-data that wants to run something', '#!/bin/sh\ntouch /var/lib/pwned\n', /clawdy: closed: .*user-data/],
 ];
 
-for (const [index, [name, data, reason]] of bad.entries()) {
+test.before(async () => {
+  lab = await openLab();
+  boxes = await Promise.all(
+    bad.map(([, data], index) => lab.bootVm({ disk: DISK, name: `bad${index}`, userData: data })),
+  );
+});
+
+for (const [index, [name, , reason]] of bad.entries()) {
   test.serial(`${name} leaves the box closed, with the reason on the console`, async (t) => {
-    const vm = await lab.bootVm({ disk: DISK, name: `bad${index}`, userData: data });
+    const vm = boxes[index] as Vm;
     await vm.waitForConsole(reason, LIMITS.ready);
     // Long enough for whatever might still open it: the boot has come to its end.
     await vm.waitForConsole(/login: /, LIMITS.ready);
