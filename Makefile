@@ -10,9 +10,15 @@ BASE  ?=
 LAYER ?=
 CLAIM ?=
 NAME  ?=
+NAME  ?=
 ARGS  ?=
 
 DEPS := node_modules/.package-lock.json
+
+# Before npm: the Node and the tools that the lockfile pins exist for this platform only.
+ifneq ($(shell uname -sm),Linux x86_64)
+$(error clawdy-image bakes on Linux x86_64 only; this is $(shell uname -sm). Use a Debian 12, 13 or Ubuntu 24.04 machine)
+endif
 
 help: ## This list
 	@echo 'make <target> [ARGS="--plan ..."]'

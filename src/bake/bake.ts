@@ -74,18 +74,24 @@ export async function bake(inputs: BakeInputs, plan: Plan, progress: Progress): 
   }
 }
 
+/** Waits for both even when one fails: what still ran would write into a folder that was moved aside. */
+async function both<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([a, b]);
+  return Promise.all([a, b]);
+}
+
 async function prepareCached(inputs: BakeInputs, logs: string, progress: Progress): Promise<string> {
   const { root, base, keys } = inputs;
   const ready = cacheDir('prepared', keys.prepared);
   const { dir } = await cached('prepared', keys.prepared, async (dir) => {
-    const [baseDir, runtimeDir] = await Promise.all([
+    const [baseDir, runtimeDir] = await both(
       cached('base', keys.base, (into) =>
         progress.step(`base ${base.id}`, () => bootstrapBase(base, join(into, 'root.tar'), join(logs, 'base.log'))),
       ),
       cached('runtime', keys.runtime, (into) =>
         progress.step('runtime', () => packRuntime(root, into, join(into, 'runtime.tar'), join(logs, 'runtime.log'))),
       ),
-    ]);
+    );
     await progress.step('prepare', () =>
       prepare(
         base,
@@ -181,10 +187,16 @@ function pointLatest(dist: string, base: string, id: string): void {
   }
 }
 
+/** How many failed bakes are kept; each holds a disk. */
+const KEPT_FAILURES = 3;
+
 function moveAside(work: string, failed: string): void {
   if (!existsSync(work)) return;
-  mkdirSync(dirname(failed), { recursive: true });
+  const parent = dirname(failed);
+  mkdirSync(parent, { recursive: true });
   renameSync(work, failed);
+  const old = readdirSync(parent).sort((a, b) => statSync(join(parent, b)).mtimeMs - statSync(join(parent, a)).mtimeMs);
+  for (const name of old.slice(KEPT_FAILURES)) rmSync(join(parent, name), { recursive: true, force: true });
 }
 
 /** The error again, with a log's path as it is after the move. */

@@ -71,11 +71,12 @@ const FEATURES_E = 'lazy_itable_init=0,lazy_journal_init=0,discard';
 const ROOT_SCRIPT = `
 set -eu
 tar=$1 tree=$2 raw=$3 offset=$4 size=$5 uuid=$6
+trap 'rm -rf "$tree"' EXIT
+trap 'exit 1' TERM INT
 mkdir -p "$tree"
 tar -C "$tree" --numeric-owner -xpf "$tar"
 mke2fs -q -F -t ext4 -L clawdy-root -U "$uuid" ${EXT4.join(' ')} \
   -E "${FEATURES_E},offset=$offset" -d "$tree" "$raw" "$size"
-rm -rf "$tree"
 `;
 
 // The appliance's own disk sometimes takes sda, so GRUB is asked which disk the root is on.

@@ -21,6 +21,9 @@ export interface BakeInputs {
   keys: { base: string; runtime: string; prepared: string; image: string };
 }
 
+/** Code that decides what is in an image; whole folders, because one forgotten file is a stale image. */
+const IMAGE_CODE = ['packer', 'src/bake', 'src/manifest', 'src/plan', 'src/seal', 'src/doctor/accelerator.ts'];
+
 /** Files of a layer that end in the image; claims, attacks and READMEs don't. */
 const LAYER_FILES = ['layer.yaml', 'apply.sh', 'rootfs', 'checks', 'launch.schema.yaml'];
 
@@ -46,7 +49,9 @@ export async function resolveInputs(root: string, baseName: string, log: string)
       LAYER_FILES.map((file) => join(layer.dir, file)).filter((path) => existsSync(path)),
     ),
   }));
-  const baseKey = hashOf(['base', base, baseResolved, code('src/base/bootstrap.ts', 'src/base/contract.sh')]);
+  // mmdebstrap writes the mirror into the image's sources.
+  const mirror = process.env.CLAWDY_MIRROR ?? '';
+  const baseKey = hashOf(['base', base, mirror, baseResolved, code('src/base/bootstrap.ts', 'src/base/contract.sh')]);
   const runtimeKey = hashOf(['runtime', code('rootfs/runtime', 'src/bake/runtime.ts', '.npmrc')]);
   const prepared = hashOf([
     'prepared',
@@ -55,12 +60,7 @@ export async function resolveInputs(root: string, baseName: string, log: string)
     resolved,
     code('src/bake/prepare.ts', 'src/bake/disk.ts', 'src/bake/disk-layout.ts'),
   ]);
-  const image = hashOf([
-    'image',
-    prepared,
-    layerHashes,
-    code('packer', 'src/bake/payload.ts', 'src/bake/packer.ts', 'src/seal'),
-  ]);
+  const image = hashOf(['image', prepared, layerHashes, code(...IMAGE_CODE)]);
   return {
     root,
     dist: join(root, 'dist'),

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { type Accelerator, cpuArgs } from '../doctor/accelerator.ts';
@@ -70,6 +70,7 @@ export async function runPacker(inputs: PackerInputs, detail: (text: string) => 
     await sh`exec setpriv --pdeathsig KILL ${NAMESPACE} packer build -color=false -on-error=abort -var-file=${variables} ${template}`;
   } finally {
     clearInterval(timer);
+    rmSync(key);
   }
   const disk = join(output, 'disk.qcow2');
   if (!existsSync(disk)) throw new BuildError('packer', 'Packer ended well but left no disk', 'read its log', { log });

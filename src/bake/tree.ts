@@ -3,6 +3,7 @@ import { loadBase } from '../base/bases.ts';
 import { mmdebstrap } from '../base/bootstrap.ts';
 import type { ImageManifest } from '../manifest/image.ts';
 import { cacheDir, cached, isCached } from '../plan/cache.ts';
+import { hashFiles, hashOf } from '../plan/hash.ts';
 import { BuildError } from '../process/errors.ts';
 import { PREPARED } from './prepare.ts';
 
@@ -17,7 +18,9 @@ export async function imageTree(image: ImageManifest, payload: string, log: stri
   if (!isCached('prepared', image.prepared)) {
     throw new BuildError('tree', "the image's prepared tree isn't in the cache any more", 'make bake ARGS=--force');
   }
-  const { dir } = await cached('tree', treeKey(image), async (into) => {
+  // The disk's digest names the tree; this very code decides what is in it.
+  const key = hashOf(['tree', image.disk.rawSha256, hashFiles(import.meta.dirname, [import.meta.filename])]);
+  const { dir } = await cached('tree', key, async (into) => {
     await mmdebstrap(
       [
         '--variant=custom',
@@ -35,9 +38,4 @@ export async function imageTree(image: ImageManifest, payload: string, log: stri
     );
   });
   return join(dir, 'root.tar');
-}
-
-/** One tree per image: its raw digest names it. */
-export function treeKey(image: ImageManifest): string {
-  return image.disk.rawSha256;
 }

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { Command } from 'commander';
 import { bake } from '../bake/bake.ts';
@@ -18,6 +18,7 @@ export function bakeCommand(root: string): Command {
       const progress = new Progress();
       loadBase(options.base);
       mkdirSync(join(root, 'dist'), { recursive: true });
+      rmSync(join(root, 'dist', 'resolve.log'), { force: true });
       const inputs = await progress.step('resolve packages', () =>
         resolveInputs(root, options.base, join(root, 'dist', 'resolve.log')),
       );

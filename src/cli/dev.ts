@@ -19,6 +19,13 @@ export function devCommand(root: string): Command {
       const layer = layers.find(({ name }) => name === wanted || name.startsWith(`${wanted}-`));
       if (!layer)
         throw inputError('dev', `no layer is called ${wanted}`, `known: ${layers.map(({ name }) => name).join(', ')}`);
+      if (layer.state === 'planned') {
+        throw inputError(
+          'dev',
+          `${layer.name} is planned: it has nothing to apply yet`,
+          'set state: active in its layer.yaml',
+        );
+      }
       const claims = loadClaims(root, layers).filter(
         (claim) => claim.layer === layer && claim.where.includes('container'),
       );

@@ -2,10 +2,9 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { Command } from 'commander';
-import { execa } from 'execa';
 import { cpuArgs, probeAccelerator } from '../doctor/accelerator.ts';
 import { inputError } from '../process/errors.ts';
-import { run } from '../process/run.ts';
+import { interactive, run } from '../process/run.ts';
 
 export function shellCommand(root: string): Command {
   return new Command('shell')
@@ -50,27 +49,11 @@ async function bootOverlay(disk: string): Promise<void> {
   try {
     const overlay = join(work, 'overlay.qcow2');
     await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', disk, overlay], { step: 'shell' });
-    await execa(
-      'qemu-system-x86_64',
-      [
-        ...[
-          '-machine',
-          'q35',
-          ...cpuArgs(await probeAccelerator()),
-          '-m',
-          '2048',
-          '-smp',
-          '2',
-          '-vga',
-          'std',
-          '-display',
-          'none',
-        ],
-        ...['-drive', `file=${overlay},if=virtio,format=qcow2`, '-nic', 'user,model=virtio-net-pci'],
-        ...['-device', 'virtio-rng-pci', '-serial', 'mon:stdio', ...ROOT_LOGIN],
-      ],
-      { stdio: 'inherit', reject: false },
-    );
+    await interactive('qemu-system-x86_64', [
+      ...['-machine', 'q35', ...cpuArgs(await probeAccelerator()), '-m', '2048', '-smp', '2', '-vga', 'std'],
+      ...['-display', 'none', '-drive', `file=${overlay},if=virtio,format=qcow2`, '-nic', 'user,model=virtio-net-pci'],
+      ...['-device', 'virtio-rng-pci', '-serial', 'mon:stdio', ...ROOT_LOGIN],
+    ]);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

@@ -1,12 +1,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { Command } from 'commander';
-import { execa } from 'execa';
+import type { Readable } from 'node:stream';
+import { Argument, Command } from 'commander';
 import { parse } from 'yaml';
 import { loadLayers } from '../manifest/layers.ts';
 import { EXIT, inputError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
+import { start } from '../process/run.ts';
 import { loadClaims } from '../verify/claims/load.ts';
 import { lint } from './lint.ts';
 
@@ -23,7 +24,12 @@ interface Tally {
 export function testCommand(root: string): Command {
   return new Command('test')
     .description('lint, then prove the newest image: unit, container, VM')
-    .argument('[suites...]', `some of ${[...SUITES, ...FULL].join(', ')}; default: lint and all but the last`)
+    .addArgument(
+      new Argument(
+        '[suites...]',
+        `some of ${[...SUITES, ...FULL].join(', ')}; default: lint and all but the last`,
+      ).choices([...SUITES, ...FULL]),
+    )
     .option('--full', 'also bake from nothing, and compare', false)
     .option('--claim <id>', 'only this claim', process.env.CLAIM)
     .action(async (chosen: string[], options: { claim?: string; full: boolean }) => {
@@ -77,14 +83,13 @@ async function runSuite(root: string, suite: string, progress: Progress, claim: 
     ...(suite === 'unit' ? [] : ['--concurrency=1', '--serial']),
     ...(claim ? [`--match=* ${claim}`] : []),
   ];
-  const child = execa('ava', ['--tap', ...flags, ...files], {
+  const child = start('ava', ['--tap', ...flags, ...files], {
     cwd: root,
-    reject: false,
     stdin: 'ignore',
     stderr: 'inherit',
     buffer: false,
   });
-  for await (const line of createInterface({ input: child.stdout })) show(line, tally, progress);
+  for await (const line of createInterface({ input: child.stdout as Readable })) show(line, tally, progress);
   const { exitCode } = await child;
   // A crash before the first test prints no `not ok`; it must not look like an empty suite.
   if (exitCode !== 0 && !tally.failed) tally.failed++;

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { readImage } from '../manifest/image.ts';
 import { loadLayers } from '../manifest/layers.ts';
-import { EXIT } from '../process/errors.ts';
+import { EXIT, inputError } from '../process/errors.ts';
 import { loadClaims } from '../verify/claims/load.ts';
 import { renderClaim } from '../verify/claims/render.ts';
 import { ContainerStage } from '../verify/stage.ts';
@@ -24,6 +24,7 @@ export function verifyCommand(root: string): Command {
           (!options.claim || claim.id === options.claim) &&
           (!options.layer || claim.layer.name === options.layer || claim.layer.name.startsWith(`${options.layer}-`)),
       );
+      if (!claims.length) throw inputError('verify', 'no claim matches', 'npm run -s verify -- --plan lists them');
       if (options.plan) {
         for (const claim of claims) process.stdout.write(`${claim.layer.name} ${claim.id}\n`);
         return;

@@ -39,10 +39,19 @@ export type ImageManifest = z.output<typeof imageSchema>;
 export function readImage(dir: string): ImageManifest {
   const file = join(dir, 'manifest.json');
   if (!existsSync(file)) throw inputError('image', `${dir} holds no image`, 'make bake');
-  const parsed = imageSchema.safeParse(JSON.parse(readFileSync(file, 'utf8')));
+  const parsed = imageSchema.safeParse(parseJson(readFileSync(file, 'utf8')));
   if (!parsed.success)
     throw inputError('image', `${file}: ${z.prettifyError(parsed.error)}`, 'bake it again: make bake');
   return parsed.data;
+}
+
+/** Undefined for what isn't JSON; the schema then says what was expected. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The newest finished image with these inputs, as a folder. */
@@ -51,7 +60,11 @@ export function findImage(dist: string, inputHash: string): string | undefined {
   return readdirSync(dist, { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && entry.name.endsWith(inputHash.slice(0, 8)))
     .map((entry) => join(dist, entry.name))
-    .filter((dir) => existsSync(join(dir, 'manifest.json')) && readImage(dir).inputHash === inputHash)
+    .filter(
+      (dir) =>
+        ['manifest.json', 'disk.qcow2'].every((name) => existsSync(join(dir, name))) &&
+        readImage(dir).inputHash === inputHash,
+    )
     .sort()
     .at(-1);
 }

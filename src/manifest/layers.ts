@@ -2,7 +2,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { inputError } from '../process/errors.ts';
 import { type LayerFacts, layerSchema } from './layer-schema.ts';
-import { readYaml } from './yaml-file.ts';
+import { at, readYaml } from './yaml-file.ts';
 
 const STEP = 'layers';
 
@@ -44,7 +44,7 @@ function readLayer(dir: string, name: string): Layer {
   }
   const facts = readYaml(file, layerSchema, STEP);
   if (name !== `${name.slice(0, 2)}-${facts.id}`) {
-    throw inputError(STEP, `${file}: id is ${facts.id} but the folder is ${name}`, 'make them agree');
+    throw inputError(STEP, `${at(file, 'id:')}: id is ${facts.id} but the folder is ${name}`, 'make them agree');
   }
   const layer: Layer = {
     ...facts,
@@ -73,7 +73,11 @@ export function listFiles(dir: string): string[] {
 function checkPlanned(layer: Layer, file: string): void {
   const extra = readdirSync(layer.dir).filter((name) => name !== 'layer.yaml' && name !== 'README.md');
   if (extra.length || layer.packages.length || Object.keys(layer.overlay).length) {
-    throw inputError(STEP, `${file}: a planned layer holds only its manifest and README`, 'set state: active');
+    throw inputError(
+      STEP,
+      `${at(file, 'state:')}: a planned layer holds only its manifest and README`,
+      'set state: active',
+    );
   }
 }
 
@@ -82,18 +86,26 @@ function checkOverlay(layer: Layer, file: string): void {
   const present = listFiles(base).map((path) => `/${relative(base, path)}`);
   for (const path of present) {
     if (!layer.overlay[path]) {
-      throw inputError(STEP, `${file}: rootfs${path} isn't declared`, `add it under overlay: with its mode in quotes`);
+      throw inputError(
+        STEP,
+        `${at(file, 'overlay:')}: rootfs${path} isn't declared`,
+        `add it under overlay: with its mode in quotes`,
+      );
     }
   }
   for (const [path, { mode }] of Object.entries(layer.overlay)) {
     if (!present.includes(path))
-      throw inputError(STEP, `${file}: overlay ${path} has no file below rootfs/`, 'add or undeclare it');
+      throw inputError(STEP, `${at(file, path)}: overlay ${path} has no file below rootfs/`, 'add or undeclare it');
     const link = !statSync(join(base, path), { throwIfNoEntry: false })?.isFile();
     if (!mode && !link)
-      throw inputError(STEP, `${file}: overlay ${path} has no mode`, 'add mode: "0644" or what it should be');
+      throw inputError(STEP, `${at(file, path)}: overlay ${path} has no mode`, 'add mode: "0644" or what it should be');
     const fragment = path.match(/^\/usr\/lib\/clawdy\/.*\.d\/([^/]+)$/)?.[1];
     if (fragment && !fragment.startsWith(layer.name)) {
-      throw inputError(STEP, `${file}: fragment ${path} isn't named after its layer`, `name it ${layer.name}…`);
+      throw inputError(
+        STEP,
+        `${at(file, path)}: fragment ${path} isn't named after its layer`,
+        `name it ${layer.name}…`,
+      );
     }
   }
 }
@@ -106,14 +118,14 @@ function checkOrder(layers: Layer[]): void {
       if (!needed) {
         throw inputError(
           STEP,
-          `${file}: needs ${need}, and there is no such layer`,
+          `${at(file, need)}: needs ${need}, and there is no such layer`,
           `known: ${layers.map((l) => l.name).join(', ')}`,
         );
       }
       if (needed.name >= layer.name) {
         throw inputError(
           STEP,
-          `${file}: needs ${need}, which is applied later`,
+          `${at(file, need)}: needs ${need}, which is applied later`,
           'renumber the folders: NN must agree with needs',
         );
       }
@@ -133,7 +145,7 @@ function checkOwnership(layers: Layer[]): void {
       if (other) {
         throw inputError(
           STEP,
-          `${join(layer.dir, 'layer.yaml')}: ${path} belongs to ${other} already`,
+          `${at(join(layer.dir, 'layer.yaml'), path)}: ${path} belongs to ${other} already`,
           'compose it from fragments',
         );
       }

@@ -47,6 +47,14 @@ export function readYaml<Schema extends z.ZodType>(file: string, schema: Schema,
   }
 }
 
+/** `file:line` of the first line that holds `text`, for errors found after the schema's; line 1 where none does. */
+export function at(file: string, text: string): string {
+  const index = readFileSync(file, 'utf8')
+    .split('\n')
+    .findIndex((line) => line.includes(text));
+  return `${file}:${Math.max(index, 0) + 1}`;
+}
+
 function firstLine(message: string): string {
   return message.split('\n')[0]?.replace(/ at line \d+, column \d+:?$/, '') ?? message;
 }

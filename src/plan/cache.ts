@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { mkdtemp, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -40,12 +40,18 @@ export async function cached(
   });
   try {
     if (existsSync(dir)) return { dir, hit: true };
-    const work = await mkdtemp(join(parent, '.new-'));
+    // What a killed build of this key left; nobody else works under this lock.
+    const prefix = `.new-${key.slice(0, 12)}-`;
+    for (const name of readdirSync(parent).filter((name) => name.startsWith(prefix))) {
+      await rm(join(parent, name), { recursive: true, force: true });
+    }
+    const work = await mkdtemp(join(parent, prefix));
     try {
       await build(work);
       await rename(work, dir);
     } catch (error) {
-      await rm(work, { recursive: true, force: true });
+      // The first error is the one to show.
+      await rm(work, { recursive: true, force: true }).catch(() => undefined);
       throw error;
     }
     return { dir, hit: false };

@@ -89,6 +89,27 @@ function describe(
   return `${file} exited with ${result.exitCode ?? 'an error'}`;
 }
 
+/** Gives a program this terminal until it ends. */
+export async function interactive(file: string, args: readonly string[]): Promise<void> {
+  await execa(file, args, { stdio: 'inherit', reject: false });
+}
+
+/**
+ * A program's standard output as bytes; `run` decodes and so would spoil a file's content.
+ * @throws BuildError with what it said on standard error.
+ */
+export async function outputBytes(file: string, args: readonly string[], options: RunOptions): Promise<Buffer> {
+  const result = await execa(file, args, {
+    ...(options.input === undefined ? { stdin: 'ignore' } : { input: options.input }),
+    encoding: 'buffer',
+    reject: false,
+    maxBuffer: 256 * 1024 * 1024,
+  });
+  if (result.exitCode === 0) return Buffer.from(result.stdout);
+  const tail = result.stderr ? lastLines(Buffer.from(result.stderr).toString()) : undefined;
+  throw new BuildError(options.step, describe(file, result), options.hint ?? '', { tail, cause: result });
+}
+
 /** True when the program can be found in PATH. */
 export async function has(program: string): Promise<boolean> {
   const result = await execa('sh', ['-c', 'command -v "$1"', 'sh', program], { reject: false, stdin: 'ignore' });

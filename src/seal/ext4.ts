@@ -1,5 +1,5 @@
-import { execa } from 'execa';
 import { BuildError } from '../process/errors.ts';
+import { outputBytes } from '../process/run.ts';
 
 /** One entry of a closed file system. */
 export interface Entry {
@@ -45,45 +45,25 @@ export class Ext4 {
 
   /** A file's content; an empty buffer when there is none. */
   async read(path: string): Promise<Buffer> {
-    const { stdout } = await this.#debugfs(['-R', `cat ${quote(path)}`]);
-    return Buffer.from(stdout);
-  }
-
-  /** Where a symbolic link points. */
-  async readlink(path: string): Promise<string> {
-    const { stdout } = await this.#debugfs(['-R', `stat ${quote(path)}`]);
-    return /Fast link dest: "(.*)"/.exec(Buffer.from(stdout).toString())?.[1] ?? '';
-  }
-
-  /** Copies a folder and all below it to the host, contents only. */
-  async extract(path: string, into: string): Promise<void> {
-    await this.#debugfs(['-R', `rdump ${quote(path)} ${quote(into)}`]);
+    return this.#debugfs(['-R', `cat ${quote(path)}`]);
   }
 
   /** Runs many commands in one debugfs and splits its output by command. */
   async #commands(commands: string[]): Promise<string[]> {
-    const { stdout } = await this.#debugfs(['-f', '-'], `${commands.join('\n')}\n`);
+    const output = await this.#debugfs(['-f', '-'], `${commands.join('\n')}\n`);
     // debugfs echoes each command of a script behind this prompt.
-    const parts = Buffer.from(stdout)
-      .toString()
-      .split(/^debugfs: .*\n/m);
+    const parts = output.toString().split(/^debugfs: .*\n/m);
     if (parts.length !== commands.length + 1)
       throw new BuildError('seal', 'debugfs answered out of step', 'check the e2fsprogs version');
     return parts.slice(1);
   }
 
-  async #debugfs(args: string[], input?: string) {
-    const result = await execa('debugfs', [...args, this.#device], {
-      ...(input === undefined ? { stdin: 'ignore' } : { input }),
-      encoding: 'buffer',
-      reject: false,
-      maxBuffer: 256 * 1024 * 1024,
+  #debugfs(args: string[], input?: string): Promise<Buffer> {
+    return outputBytes('debugfs', [...args, this.#device], {
+      step: 'seal',
+      hint: 'is e2fsprogs (debugfs) installed?',
+      ...(input === undefined ? {} : { input }),
     });
-    if (result.exitCode !== 0) {
-      const tail = result.stderr ? Buffer.from(result.stderr).toString().trim() : undefined;
-      throw new BuildError('seal', "the closed disk can't be read", 'is e2fsprogs (debugfs) installed?', { tail });
-    }
-    return { stdout: result.stdout };
   }
 }
 

@@ -9,7 +9,6 @@ const ABSENT: [RegExp, string][] = [
   [/^\/etc\/hostname$/, "the build's host name"],
   [/^\/var\/lib\/dbus\/machine-id$/, 'a machine id shared by all instances'],
   [/^\/var\/lib\/systemd\/(random-seed|credential\.secret)$/, 'a secret shared by all instances'],
-  [/^\/boot\/efi\/loader\/random-seed$/, 'a secret shared by all instances'],
   [/^\/var\/lib\/cloud\/./, "cloud-init's state: a first boot would look like a second one"],
   [/^\/etc\/netplan\/|cloud-init\.(yaml|conf|network)$/, "the build's network"],
   [/^\/etc\/(iscsi\/initiatorname\.iscsi|nvme\/host(id|nqn))$/, 'a storage identity shared by all instances'],

@@ -36,6 +36,11 @@ export async function sealDisk(options: {
   await run('qemu-img', ['convert', '-O', 'raw', options.disk, raw], { step: 'seal', log });
   await discardFreeBlocks(raw, log);
   const needles = needlesOf({ publicKey: options.publicKey, console: readFileSync(options.console, 'utf8') });
+  if (needles.length < 2) {
+    throw new BuildError('seal', "the build's console shows no host key to search the disk for", 'read its console', {
+      log: options.console,
+    });
+  }
   const disk = new Ext4(raw, LAYOUT.root.start * MiB);
   const [digest, entries] = await Promise.all([
     digestDisk(raw, needles),

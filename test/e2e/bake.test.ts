@@ -71,9 +71,9 @@ test.serial('a bake that is killed leaves no half image and no stray QEMU, and t
     stderr: 'pipe',
     buffer: false,
   });
-  for await (const line of running.iterable({ from: 'stderr' })) {
-    if (/packer .*: .*(systemd|Reached target|login)/.test(String(line))) break;
-  }
+  await new Promise<void>((resolve) => {
+    running.stderr?.on('data', (said) => /packer .*: .*\S/.test(String(said)) && resolve());
+  });
   const qemus = async () =>
     (await execa('pgrep', ['-f', `qemu-system.*${project}`], { reject: false })).stdout.split('\n').filter(Boolean);
   t.true((await qemus()).length > 0, 'the control: QEMU did run');

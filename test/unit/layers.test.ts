@@ -45,7 +45,7 @@ const spoilt: [string, (root: string) => void, RegExp][] = [
   [
     'an unknown needs',
     (root) => edit(root, 'layers/03-ssh/layer.yaml', 'state: active', 'state: active\nneeds: [09-moon]'),
-    /needs 09-moon/,
+    /layer\.yaml:\d+: needs 09-moon/,
   ],
   [
     'needs against the numbers',
@@ -103,6 +103,30 @@ for (const [name, spoil, message] of spoilt) {
   });
 }
 
+const vacuous: [string, string, string][] = [
+  ['a control that expects to fail', 'refused', 'timeout'],
+  ['a sabotage that changes nothing', 'ok', 'ok'],
+];
+
+for (const [name, control, attack] of vacuous) {
+  test(`refused: ${name}`, (t) => {
+    const root = copy();
+    writeFileSync(
+      join(root, 'layers/03-ssh/claims.yaml'),
+      `- id: x
+  promise: P
+  where: [container]
+  control: { from: inside, run: connect 1, expect: ${control} }
+  attack: { from: inside, run: connect 1, expect: ${attack} }
+  sabotage: { run: "true" }
+`,
+    );
+    t.throws(() => loadClaims(root, loadLayers(root)), {
+      message: /claims\.yaml:\d+: .*(must succeed|must end otherwise)/,
+    });
+  });
+}
+
 test('refused: a missing sabotage past its end date', (t) => {
   const root = copy();
   writeFileSync(
@@ -111,7 +135,7 @@ test('refused: a missing sabotage past its end date', (t) => {
   promise: P
   where: [container]
   control: { from: inside, run: connect 1, expect: ok }
-  attack: { from: inside, run: connect 1, expect: ok }
+  attack: { from: inside, run: connect 1, expect: refused }
   sabotage: { reason: later, until: 2026-01-01 }
 `,
   );

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Layer } from '../../manifest/layers.ts';
-import { readYaml } from '../../manifest/yaml-file.ts';
+import { at, readYaml } from '../../manifest/yaml-file.ts';
 import { inputError } from '../../process/errors.ts';
 import { type Claim, claimsSchema } from './schema.ts';
 
@@ -23,7 +23,7 @@ export function loadClaims(root: string, layers: Layer[], today = new Date()): L
     for (const claim of found) {
       check(claim, file, root, layer, layers, today);
       if (claims.some(({ id }) => id === claim.id))
-        throw inputError('claims', `${file}: the claim ${claim.id} exists already`, 'rename it');
+        throw inputError('claims', `${at(file, claim.id)}: the claim ${claim.id} exists already`, 'rename it');
       claims.push({ ...claim, layer });
     }
   }
@@ -35,23 +35,31 @@ function check(claim: Claim, file: string, root: string, layer: Layer, layers: L
     if (!scriptOf(root, layer, run)) {
       throw inputError(
         'claims',
-        `${file}: ${claim.id}: there is no script ${run.split(' ')[0]}`,
+        `${at(file, run)}: ${claim.id}: there is no script ${run.split(' ')[0]}`,
         'add it to attacks/, or to test/attacks/',
       );
     }
   }
   for (const name of claim.alsoStoppedBy) {
     if (!layers.some((other) => other.name === name)) {
-      throw inputError('claims', `${file}: ${claim.id}: alsoStoppedBy names no layer: ${name}`, 'use a folder name');
+      throw inputError(
+        'claims',
+        `${at(file, name)}: ${claim.id}: alsoStoppedBy names no layer: ${name}`,
+        'use a folder name',
+      );
     }
     if (!existsSync(offScript(root, name))) {
-      throw inputError('claims', `${file}: ${claim.id}: ${name} can't be taken away`, `add ${offScript(root, name)}`);
+      throw inputError(
+        'claims',
+        `${at(file, name)}: ${claim.id}: ${name} can't be taken away`,
+        `add ${offScript(root, name)}`,
+      );
     }
   }
   if ('until' in claim.sabotage && new Date(claim.sabotage.until) < today) {
     throw inputError(
       'claims',
-      `${file}: ${claim.id}: its missing sabotage was excused until ${claim.sabotage.until}`,
+      `${at(file, claim.id)}: ${claim.id}: its missing sabotage was excused until ${claim.sabotage.until}`,
       'write the sabotage',
     );
   }

@@ -7,6 +7,7 @@ export function renderClaim(result: ClaimResult): string {
   const parts: [string, Verdict][] = [
     ['control', result.control],
     ['attack', result.attack],
+    ...(result.alone ? ([['alone', result.alone]] as [string, Verdict][]) : []),
     ...('until' in result.sabotage ? [] : ([['sabotage', result.sabotage]] as [string, Verdict][])),
   ];
   const red = parts.filter(([, verdict]) => !verdict.ok);

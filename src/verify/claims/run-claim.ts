@@ -21,6 +21,8 @@ export interface ClaimResult {
   target: Target['kind'];
   control: Verdict;
   attack: Verdict;
+  /** The attack with every other layer that stops it taken away. */
+  alone?: Verdict;
   sabotage: Verdict | { reason: string; until: string };
   seconds: number;
   ok: boolean;
@@ -41,6 +43,7 @@ export async function runClaim(claim: LayerClaim, scene: Scene): Promise<ClaimRe
   const env = await environment(scene.target);
   const control = await attempt(claim, claim.control, scene, env);
   const attack = await attempt(claim, claim.attack, scene, env);
+  const alone = claim.alsoStoppedBy.length ? await withoutOthers(claim, scene, env) : undefined;
   const sabotage = await sabotaged(claim, scene, env);
   return {
     id: claim.id,
@@ -49,10 +52,22 @@ export async function runClaim(claim: LayerClaim, scene: Scene): Promise<ClaimRe
     target: scene.target.kind,
     control,
     attack,
+    ...(alone ? { alone } : {}),
     sabotage,
     seconds: Math.round((performance.now() - startedAt) / 100) / 10,
-    ok: control.ok && attack.ok && ('until' in sabotage || sabotage.ok),
+    ok: control.ok && attack.ok && alone?.ok !== false && ('until' in sabotage || sabotage.ok),
   };
+}
+
+/** Takes away what else stops the attack: this layer must hold alone, and its sabotage then prove something. */
+async function withoutOthers(claim: LayerClaim, scene: Scene, env: Record<string, string>): Promise<Verdict> {
+  for (const name of claim.alsoStoppedBy) {
+    const done = await scene.target.exec(readFileSync(offScript(scene.root, name), 'utf8'), { env });
+    if (done.exitCode !== 0) {
+      return { expected: 'off', got: `${name} can't be taken away`, ok: false, evidence: lastLines(done) };
+    }
+  }
+  return attempt(claim, claim.attack, scene, env);
 }
 
 async function sabotaged(
@@ -62,15 +77,9 @@ async function sabotaged(
 ): Promise<ClaimResult['sabotage']> {
   if ('until' in claim.sabotage) return { reason: claim.sabotage.reason, until: claim.sabotage.until };
   const { run, expect } = claim.sabotage;
-  // What else still stops this attack is taken away as well, else the sabotage would prove nothing.
-  for (const command of [
-    run,
-    ...claim.alsoStoppedBy.map((name) => readFileSync(offScript(scene.root, name), 'utf8')),
-  ]) {
-    const done = await scene.target.exec(command, { env });
-    if (done.exitCode !== 0) {
-      return { expected: expect, got: 'the sabotage itself failed', ok: false, evidence: lastLines(done) };
-    }
+  const done = await scene.target.exec(run, { env });
+  if (done.exitCode !== 0) {
+    return { expected: expect, got: 'the sabotage itself failed', ok: false, evidence: lastLines(done) };
   }
   return attempt(claim, { ...claim.attack, expect }, scene, env);
 }

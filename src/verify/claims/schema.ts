@@ -18,26 +18,36 @@ const attempt = z.strictObject({
   expect: outcome,
 });
 
-const claim = z.strictObject({
-  id: z.string().regex(/^[a-z][a-z0-9-]*$/),
-  promise: z.string().min(1),
-  where: z.array(z.enum(['container', 'vm'])).min(1),
-  /** What the box must have reached: sshd runs (`ready`), or OpenClaw answers and the live selfcheck passed (`live`). */
-  after: z.enum(['ready', 'live']).default('ready'),
-  control: attempt,
-  attack: attempt,
-  sabotage: z.union([
-    z.strictObject({
-      /** A command for the box's root shell that takes the protection away. */
-      run: z.string().min(1),
-      /** What the same attack gets then. */
-      expect: outcome.default('ok'),
-    }),
-    z.strictObject({ reason: z.string().min(1), until: z.iso.date() }),
-  ]),
-  /** Layers that still hold under the sabotage; each is then sabotaged too. */
-  alsoStoppedBy: z.array(z.string()).default([]),
-});
+const claim = z
+  .strictObject({
+    id: z.string().regex(/^[a-z][a-z0-9-]*$/),
+    promise: z.string().min(1),
+    where: z.array(z.enum(['container', 'vm'])).min(1),
+    /** What the box must have reached: sshd runs (`ready`), or OpenClaw answers and the live selfcheck passed (`live`). */
+    after: z.enum(['ready', 'live']).default('ready'),
+    control: attempt,
+    attack: attempt,
+    sabotage: z.union([
+      z.strictObject({
+        /** A command for the box's root shell that takes the protection away. */
+        run: z.string().min(1),
+        /** What the same attack gets then. */
+        expect: outcome.default('ok'),
+      }),
+      z.strictObject({ reason: z.string().min(1), until: z.iso.date() }),
+    ]),
+    /** Layers that stop the attack too. They are taken away before the sabotage: what is left must hold alone. */
+    alsoStoppedBy: z.array(z.string()).default([]),
+  })
+  // A claim whose parts can't differ proves nothing.
+  .refine(({ control }) => /^(ok|http:2\d\d)$/.test(control.expect), {
+    path: ['control', 'expect'],
+    error: 'a control must succeed: ok, or http:2xx',
+  })
+  .refine(({ attack, sabotage }) => 'until' in sabotage || sabotage.expect !== attack.expect, {
+    path: ['sabotage', 'expect'],
+    error: 'the sabotaged attack must end otherwise than the attack',
+  });
 
 /** `claims.yaml`: what a layer promises and how the promise is attacked. */
 export const claimsSchema = z.array(claim);
