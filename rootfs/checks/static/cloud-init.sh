@@ -2,8 +2,14 @@
 # cloud-init's modules are the allow-listed ones, after all its configuration files are merged.
 set -eu
 merged=/run/cloud-init/combined-cloud-config.json
-# Without a cloud it didn't run.
-[ -r "$merged" ] || exit 0
+if [ ! -r "$merged" ]; then
+  # Where it finds no cloud at all it doesn't run (ds-identify), and leaves neither of these.
+  if [ -e /run/cloud-init/instance-data.json ] || [ -e /run/cloud-init/status.json ]; then
+    echo "cloud-init ran, but its merged configuration isn't there" >&2
+    exit 1
+  fi
+  exit 0
+fi
 wrong=$(jq -r '[
     (if .allow_userdata == false then empty else "allow_userdata" end),
     (if (.cloud_init_modules // []) - ["set_hostname", "update_hostname"] == [] then empty else "cloud_init_modules" end),

@@ -10,7 +10,10 @@ for line in "port $port" \
   'hostkey /var/lib/clawdy/state/ssh/ssh_host_ed25519_key' \
   'authenticationmethods publickey' 'passwordauthentication no' 'kbdinteractiveauthentication no' \
   'permitrootlogin no' 'allowusers clawdy' 'authorizedkeysfile /run/clawdy/ssh/%u.keys' 'authorizedkeyscommand none' \
-  'disableforwarding yes' 'permituserrc no' 'permituserenvironment no' 'permittunnel no'; do
+  'disableforwarding yes' 'permituserrc no' 'permituserenvironment no' 'permittunnel no' \
+  'hostbasedauthentication no' 'trustedusercakeys none' 'maxauthtries 3' 'requiredrsasize 2048' \
+  'ciphers chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com' \
+  'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com'; do
   printf '%s\n' "$got" | grep -qixF "$line" || {
     echo "sshd's configuration lacks: $line" >&2
     exit 1
@@ -18,5 +21,11 @@ for line in "port $port" \
 done
 if [ "$(printf '%s\n' "$got" | grep -c '^port ')" -ne 1 ] || [ "$(printf '%s\n' "$got" | grep -c '^allowusers ')" -ne 1 ]; then
   echo 'sshd has a second port or lets in a second user' >&2
+  exit 1
+fi
+# What is left after the exclusions depends on the version; each must rest on Curve25519.
+kex=$(printf '%s\n' "$got" | sed -n 's/^kexalgorithms //p')
+if [ -z "$kex" ] || printf '%s\n' "$kex" | tr , '\n' | grep -Evq '^(curve25519-|sntrup761x25519-|mlkem768x25519-)'; then
+  echo "sshd takes other key exchanges than Curve25519's: ${kex:-none}" >&2
   exit 1
 fi

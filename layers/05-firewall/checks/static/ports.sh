@@ -1,5 +1,5 @@
 #!/bin/sh
-# The chain opens what ports.d names and nothing else, and no rule beside it opens anything.
+# Chain and set open what ports.d names and nothing else, and no rule beside it opens anything.
 set -eu
 want=$(cat /run/clawdy/ports.d/* 2>/dev/null | sort || :)
 for family in '' 6; do
@@ -16,3 +16,8 @@ for family in '' 6; do
     exit 1
   fi
 done
+set=$(nft -j list set inet clawdy_firewall ports | jq -r '.nftables[].set.elem // [] | .[].concat | join(" ")' | sort)
+if [ "$set" != "$want" ]; then
+  echo 'the table inet clawdy_firewall opens other ports than were asked for' >&2
+  exit 1
+fi

@@ -32,3 +32,42 @@ grep -q '/clawdy-agent.slice/openclaw.service$' "/proc/$pid/cgroup" || {
   echo 'OpenClaw is outside its slice' >&2
   exit 1
 }
+# The rest can't be read off the process; it is what systemd started it with.
+for want in ProtectSystem=strict PrivateTmp=yes PrivateDevices=yes NoNewPrivileges=yes RestrictNamespaces=yes; do
+  got=$(systemctl show -P "${want%=*}" openclaw.service)
+  [ "$got" = "${want#*=}" ] || {
+    echo "OpenClaw runs with ${want%=*}=$got" >&2
+    exit 1
+  }
+done
+case " $(systemctl show -P InaccessiblePaths openclaw.service) " in
+  *' /var/lib/clawdy/state '*) ;;
+  *)
+    echo "OpenClaw could see root's state" >&2
+    exit 1
+    ;;
+esac
+for limit in TasksMax MemoryMax; do
+  case $(systemctl show -P "$limit" clawdy-agent.slice) in
+    '' | *[!0-9]*)
+      echo "clawdy-agent.slice has no $limit" >&2
+      exit 1
+      ;;
+  esac
+done
+for file in /etc/cron.allow /etc/at.allow; do
+  [ "$(cat "$file")" = root ] || {
+    echo "$file names others than root" >&2
+    exit 1
+  }
+done
+# Not by its exit status, which tells nothing here.
+if [ -x /usr/bin/sudo ]; then
+  case $(LC_ALL=C /usr/bin/sudo -n -l -U clawdy 2>&1) in
+    *'not allowed to run sudo'*) ;;
+    *)
+      echo 'sudo lets clawdy in' >&2
+      exit 1
+      ;;
+  esac
+fi

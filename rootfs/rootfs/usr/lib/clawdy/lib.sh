@@ -15,15 +15,22 @@ say() {
   printf 'clawdy: %s\n' "$*"
 }
 
-# Ends the step. The first reason is kept for the report at the end of the boot.
+# Ends the step. The first reason is kept for the report at the end of the boot; that it can't be kept is no reason
+# to go on.
 closed() {
-  install -d -m 0755 "$CLAWDY_RUN"
-  if [ ! -e "$CLAWDY_RUN/closed" ]; then
-    printf '%s\n' "$*" >"$CLAWDY_RUN/closed.new"
-    mv -f "$CLAWDY_RUN/closed.new" "$CLAWDY_RUN/closed"
+  trap - EXIT
+  if install -d -m 0755 "$CLAWDY_RUN" && [ ! -e "$CLAWDY_RUN/closed" ]; then
+    { printf '%s\n' "$*" >"$CLAWDY_RUN/closed.new" && mv -f "$CLAWDY_RUN/closed.new" "$CLAWDY_RUN/closed"; } || :
   fi
   say "closed: $*"
   exit 1
+}
+
+# doing WHAT: from here on, a command that ends the script by `set -e` closes the box with WHAT as the reason. Its own
+# words are in the journal.
+doing() {
+  CLAWDY_DOING=$*
+  trap '[ "$?" -eq 0 ] || closed "$CLAWDY_DOING: failed (see the journal)"' EXIT
 }
 
 # A step's stamp: written after it has succeeded, gone with power. Later units assert it, since to systemd a unit
@@ -38,15 +45,24 @@ unstamp() {
 }
 
 # store MODE PATH: standard input becomes the file's content at once or not at all, also across a power cut: written
-# beside it, flushed, renamed, the directory flushed.
+# beside it, flushed, renamed, the directory flushed. What is there already isn't written again: the agent shares the
+# partition, and one that it filled must not lock the owner out at the next boot. Hence the content waits in /run.
 store() {
-  store_new=$(mktemp "$2.XXXXXX") || return 1
-  if cat >"$store_new" && chmod "$1" "$store_new" && sync "$store_new" && mv -f "$store_new" "$2"; then
+  store_in=$(mktemp "$CLAWDY_RUN/.store.XXXXXX") || return 1
+  store_new=''
+  if ! cat >"$store_in"; then
+    :
+  elif [ -f "$2" ] && [ ! -L "$2" ] && [ "$(stat -c '%u %a' "$2")" = "0 ${1#0}" ] && cmp -s "$store_in" "$2"; then
+    rm -f "$store_in"
+    return 0
+  elif store_new=$(mktemp "$2.new.XXXXXX") && cat "$store_in" >"$store_new" && chmod "$1" "$store_new" &&
+    sync "$store_new" && mv -f "$store_new" "$2"; then
+    rm -f "$store_in"
     sync "$(dirname "$2")"
-  else
-    rm -f "$store_new"
-    return 1
+    return 0
   fi
+  rm -f "$store_in" ${store_new:+"$store_new"}
+  return 1
 }
 
 # run_parts NAME: runs each executable of NAME.d in order. The first that fails closes the box with its last words.
