@@ -26,7 +26,7 @@ help: ## This list
 
 # npm ci writes this file; it is older than the lockfile exactly when the lockfile has changed since.
 $(DEPS): package-lock.json package.json
-	npm ci --no-audit --no-fund
+	npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 setup: $(DEPS) ## Install what this machine lacks (asks, unless root, CI or ARGS=--yes)
