@@ -3,6 +3,7 @@ import { AGENT, OPENCLAW_PORT, PATHS, SSH_PORTS } from '../../src/contract/box.t
 import { imageTag, waitForLine } from '../../src/verify/stage.ts';
 import { ContainerNetwork, ContainerPeer, ContainerTarget } from '../../src/verify/targets/container.ts';
 import { IMAGE_DIR, userData } from '../image.ts';
+import { reach } from './reach.ts';
 
 // What a finished boot is, looked at by other means than the box's own checks. Nothing here changes the box.
 
@@ -40,21 +41,6 @@ async function lines(command: string): Promise<string[]> {
   return stdout.split('\n').filter((line) => line !== '');
 }
 
-/** ok, refused or timeout, as the peer sees it. */
-async function reach(address: string, to: number): Promise<string> {
-  const script = `
-import socket, sys
-try:
-    socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)
-    print("ok")
-except ConnectionRefusedError:
-    print("refused")
-except TimeoutError:
-    print("timeout")`;
-  const { stdout, stderr } = await peer.exec(`python3 -Ic '${script}' ${address} ${to}`);
-  return stdout.trim() || stderr;
-}
-
 test('systemd is up; what failed is known and a container’s fault', async (t) => {
   // Exit 1 for degraded.
   t.regex((await box.exec('systemctl is-system-running')).stdout, /^(running|degraded)$/m);
@@ -74,10 +60,10 @@ test('OpenClaw answers on loopback and to nobody outside', async (t) => {
   const ask = `python3 -Ic 'import urllib.request as u; a = u.urlopen("http://127.0.0.1:${OPENCLAW_PORT}/readyz", timeout=20); print(a.status)'`;
   t.deepEqual(await lines(ask), ['200']);
   for (const address of [box.addresses.v4, box.addresses.v6]) {
-    t.regex(await reach(address, OPENCLAW_PORT), /^(refused|timeout)$/, address);
+    t.regex(await reach(peer, address, OPENCLAW_PORT), /^(refused|timeout)$/, address);
   }
   // The peer does get through where it should.
-  t.is(await reach(box.addresses.v4, port), 'ok');
+  t.is(await reach(peer, box.addresses.v4, port), 'ok');
 });
 
 test('the listening sockets are exactly those that are meant', async (t) => {
