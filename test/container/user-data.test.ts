@@ -58,6 +58,12 @@ test.serial('user-data with an include leaves the box closed', async (t) => {
 
 // cloud-init 25.1 fetches what an #include names while it stores the user-data, before allow_userdata: false is asked
 // (Init._store_userdata), and logs the address. Nothing that it fetches is acted on.
+const ACCEPTED_UNTIL = '2027-02-28';
+
+test(`the known failure below is accepted until ${ACCEPTED_UNTIL}`, (t) => {
+  t.true(new Date() < new Date(ACCEPTED_UNTIL), 'stop the fetch, or decide anew (docs/adr/0003)');
+});
+
 test.serial.failing('an include isn’t even fetched', async (t) => {
   await peer.exec('cd /srv && echo >included; setsid python3 -m http.server 8000 >/var/tmp/asked 2>&1 &');
   await withBox({ userData: `#include\nhttp://${peer.address}:8000/included\n` }, async (box) => {

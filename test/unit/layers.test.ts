@@ -103,6 +103,20 @@ for (const [name, spoil, message] of spoilt) {
   });
 }
 
+/** Leaves 03-ssh with a single claim. */
+function oneClaim(root: string, control: string, attack: string, sabotage: string): void {
+  writeFileSync(
+    join(root, 'layers/03-ssh/claims.yaml'),
+    `- id: x
+  promise: P
+  where: [container]
+  control: { from: inside, run: connect 1, expect: ${control} }
+  attack: { from: inside, run: connect 1, expect: ${attack} }
+  sabotage: ${sabotage}
+`,
+  );
+}
+
 const vacuous: [string, string, string][] = [
   ['a control that expects to fail', 'refused', 'timeout'],
   ['a sabotage that changes nothing', 'ok', 'ok'],
@@ -111,16 +125,7 @@ const vacuous: [string, string, string][] = [
 for (const [name, control, attack] of vacuous) {
   test(`refused: ${name}`, (t) => {
     const root = copy();
-    writeFileSync(
-      join(root, 'layers/03-ssh/claims.yaml'),
-      `- id: x
-  promise: P
-  where: [container]
-  control: { from: inside, run: connect 1, expect: ${control} }
-  attack: { from: inside, run: connect 1, expect: ${attack} }
-  sabotage: { run: "true" }
-`,
-    );
+    oneClaim(root, control, attack, '{ run: "true" }');
     t.throws(() => loadClaims(root, loadLayers(root)), {
       message: /claims\.yaml:\d+: .*(must succeed|must end otherwise)/,
     });
@@ -129,16 +134,7 @@ for (const [name, control, attack] of vacuous) {
 
 test('refused: a missing sabotage past its end date', (t) => {
   const root = copy();
-  writeFileSync(
-    join(root, 'layers/03-ssh/claims.yaml'),
-    `- id: x
-  promise: P
-  where: [container]
-  control: { from: inside, run: connect 1, expect: ok }
-  attack: { from: inside, run: connect 1, expect: refused }
-  sabotage: { reason: later, until: 2026-01-01 }
-`,
-  );
+  oneClaim(root, 'ok', 'refused', '{ reason: later, until: 2026-01-01 }');
   t.throws(() => loadClaims(root, loadLayers(root)), { message: /excused until 2026-01-01/ });
   t.notThrows(() => loadClaims(root, loadLayers(root), new Date('2025-12-31')));
 });
