@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { userDataOf } from '../src/launch/launch-json.ts';
 import { type ImageManifest, readImage } from '../src/manifest/image.ts';
 import { loadLayers } from '../src/manifest/layers.ts';
 
@@ -16,6 +17,5 @@ export const LAYERS = loadLayers(ROOT);
 
 /** User-data as a launcher hands it to a cloud: one file, launch.json. */
 export function userData(launch: Record<string, unknown>): string {
-  const content = JSON.stringify({ version: 1, launchId: 'test-launch', ...launch });
-  return `#cloud-config\n${JSON.stringify({ write_files: [{ path: '/run/clawdy/launch.json', content }] })}\n`;
+  return userDataOf({ version: 1, launchId: 'test-launch', ...launch });
 }

@@ -1,9 +1,11 @@
 import { join } from 'node:path';
 import { imageTree } from '../bake/tree.ts';
+import { userDataOf } from '../launch/launch-json.ts';
 import { readImage } from '../manifest/image.ts';
 import { BuildError } from '../process/errors.ts';
 import type { LayerClaim } from './claims/load.ts';
 import { type ClaimResult, runClaim } from './claims/run-claim.ts';
+import { Owner } from './owner.ts';
 import { type BeforeBoot, ContainerNetwork, ContainerPeer, ContainerTarget, importTree } from './targets/container.ts';
 import type { Target } from './targets/target.ts';
 
@@ -13,18 +15,31 @@ const READY_LIMIT_MS = 120_000;
 /** Milliseconds for OpenClaw's first start (9 to 35 s natively). */
 const LIVE_LIMIT_MS = 180_000;
 
+/** Who the boxes of claims are. */
+const LAUNCH_ID = 'claims';
+const INSTANCE_ID = 'i-claims';
+
 /** A container of the image and an attacker beside it, for claims. A box that was sabotaged is thrown away. */
 export class ContainerStage {
   readonly root: string;
   readonly network: ContainerNetwork;
   readonly peer: ContainerPeer;
   readonly tag: string;
+  readonly #owner: Owner;
   #spare: Promise<ContainerTarget> | undefined;
 
   readonly #boot: { before?: BeforeBoot };
 
-  private constructor(root: string, network: ContainerNetwork, peer: ContainerPeer, tag: string, before?: BeforeBoot) {
+  private constructor(
+    root: string,
+    network: ContainerNetwork,
+    peer: ContainerPeer,
+    owner: Owner,
+    tag: string,
+    before?: BeforeBoot,
+  ) {
     this.#boot = before ? { before } : {};
+    this.#owner = owner;
     this.root = root;
     this.network = network;
     this.peer = peer;
@@ -39,14 +54,16 @@ export class ContainerStage {
     const tag = await imageTag(imageDir);
     const network = await ContainerNetwork.create();
     const peer = await ContainerPeer.start({ image: tag, network });
-    return new ContainerStage(root, network, peer, tag, before);
+    const owner = await Owner.create([peer.address]);
+    return new ContainerStage(root, network, peer, owner, tag, before);
   }
 
   /** Runs one claim on a box that nothing was done to yet, and throws the box away: its sabotage spoils it. */
   async run(claim: LayerClaim): Promise<ClaimResult> {
     const target = await this.#take();
     try {
-      await waitForLine(target, /clawdy: ready ssh_port=\d+/);
+      const said = await waitForLine(target, /clawdy: bundle end/);
+      await this.#owner.equip(this.peer, said, LAUNCH_ID, INSTANCE_ID);
       if (claim.after === 'live') await waitForLine(target, /clawdy: live ok/, LIVE_LIMIT_MS);
       return await runClaim(claim, { root: this.root, target, peer: this.peer });
     } finally {
@@ -64,7 +81,13 @@ export class ContainerStage {
   }
 
   #start(): Promise<ContainerTarget> {
-    return ContainerTarget.boot({ image: this.tag, network: this.network, ...this.#boot });
+    return ContainerTarget.boot({
+      image: this.tag,
+      network: this.network,
+      instanceId: INSTANCE_ID,
+      userData: userDataOf({ version: 1, launchId: LAUNCH_ID, ...this.#owner.launch }),
+      ...this.#boot,
+    });
   }
 
   async close(): Promise<void> {

@@ -4,6 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { AGENT, OPENCLAW_PORT, PATHS, SSH_PORTS } from '../../src/contract/box.ts';
+import {
+  APP_PORTS,
+  FAILURES_A_MINUTE,
+  GATE_ANSWERS,
+  GATE_HEADERS,
+  GATE_PORT,
+  RESERVED_PORTS,
+  USER_PATTERN,
+} from '../../src/contract/gate.ts';
 import { listFiles } from '../../src/manifest/layers.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -98,4 +107,53 @@ test('a stored port stays if it is in the range, unless the identity is renewed'
     draw(inside, 'renew', [7, 8, 9]),
     [7, 8, 9].map((value) => SSH_PORTS.first + value),
   );
+});
+
+const gate = listFiles(join(ROOT, 'layers'))
+  .filter((file) => file.includes('/usr/lib/clawdy/gate/'))
+  .map((file) => readFileSync(file, 'utf8'))
+  .join('\n');
+
+test('the gate speaks the contract: port, headers, user, throttle', (t) => {
+  t.true(gate.includes(`bind :${GATE_PORT} ssl`));
+  for (const header of Object.values(GATE_HEADERS)) t.true(gate.includes(`req.fhdr_cnt(${header})`), header);
+  t.true(gate.includes(`-m reg ${USER_PATTERN.source}\n`));
+  t.true(gate.includes(`sc0_gpc0_rate gt ${FAILURES_A_MINUTE} `));
+});
+
+test("the gate's answers are the contract's, and it has no others", (t) => {
+  const said = [
+    ...gate.matchAll(/status (\d+) content-type application\/json string "\{\\"error\\":\\"(\w+)\\"\}"/g),
+  ].map(([, status, word]) => `${word} ${status}`);
+  const files = [...gate.matchAll(/^HTTP\/1\.1 (\d+) [^\0]*?\{"error":"(\w+)"\}/gm)].map(
+    ([, status, word]) => `${word} ${status}`,
+  );
+  t.deepEqual(
+    [...new Set([...said, ...files])].sort(),
+    Object.entries(GATE_ANSWERS)
+      .map(([word, status]) => `${word} ${status}`)
+      .sort(),
+  );
+});
+
+test('the ports that the gate lets apps have are all but the reserved ones', (t) => {
+  const allowed = /add\(0\) -m int ([\d: ]+) \}/
+    .exec(gate)?.[1]
+    ?.split(' ')
+    .map((range) => range.split(':').map(Number));
+  const want: number[][] = [];
+  let first: number = APP_PORTS.first;
+  for (const reserved of RESERVED_PORTS) {
+    want.push([first, reserved.first - 1]);
+    first = reserved.last + 1;
+  }
+  t.deepEqual(allowed, [...want, [first, APP_PORTS.last]]);
+});
+
+test('the gate document names every header and every answer', (t) => {
+  const document = readFileSync(join(ROOT, 'docs/gate-protocol.md'), 'utf8').toLowerCase();
+  for (const header of Object.values(GATE_HEADERS)) t.true(document.includes(`\`${header}\``), header);
+  for (const [word, status] of Object.entries(GATE_ANSWERS)) {
+    t.regex(document, new RegExp(`\\| ${status} \\| \`${word}\` \\|`));
+  }
 });

@@ -38,18 +38,33 @@ export class Console {
    * @throws BuildError with the last lines when the time is over, the kernel panics or QEMU ends.
    */
   async wait(wanted: RegExp, timeoutMs: number, alive: () => boolean): Promise<RegExpExecArray> {
+    const pattern = new RegExp(wanted.source, wanted.flags.replaceAll(/[gy]/g, ''));
+    return this.watch(String(wanted), (text) => pattern.exec(text) ?? undefined, timeoutMs, alive);
+  }
+
+  /**
+   * Waits until `inspect` makes something of what the machine has said since its last start; what it throws ends the
+   * wait. The rest is as with `wait`.
+   * @param what is waited for, for the error.
+   */
+  async watch<T>(
+    what: string,
+    inspect: (text: string) => T | undefined,
+    timeoutMs: number,
+    alive: () => boolean,
+  ): Promise<T> {
     const until = Date.now() + timeoutMs;
     for (;;) {
       const ended = !alive();
       const text = this.sinceStart();
-      const match = new RegExp(wanted.source, wanted.flags.replaceAll(/[gy]/g, '')).exec(text);
-      if (match) return match;
+      const found = inspect(text);
+      if (found !== undefined) return found;
       const panic = PANIC.exec(text);
       const over = Date.now() > until;
       if (panic || ended || over) {
         const why = panic?.[0] ?? (ended ? 'the machine is off' : `not seen in ${timeoutMs / 1000} s`);
         const tail = text.trimEnd().split('\n').slice(-TAIL_LINES).join('\n');
-        throw new BuildError('console', `waited for ${wanted}: ${why}`, 'read the console', { log: this.file, tail });
+        throw new BuildError('console', `waited for ${what}: ${why}`, 'read the console', { log: this.file, tail });
       }
       await sleep(200);
     }

@@ -6,7 +6,7 @@ import { type Accelerator, probeAccelerator } from '../../doctor/accelerator.ts'
 import { cacheRoot } from '../../plan/cache.ts';
 import { run } from '../../process/run.ts';
 import { Holder, Peer } from './namespaces.ts';
-import { writeFirmwareVariables } from './qemu-args.ts';
+import { MEMORY_MIB, writeFirmwareVariables } from './qemu-args.ts';
 import { writeSeed } from './seed.ts';
 import { Vm } from './vm.ts';
 
@@ -22,8 +22,6 @@ const GATEWAY = 1;
 const FIRST_VM = 10;
 const ATTACKER = 66;
 const FIRST_PEER = 100;
-/** OpenClaw wants 2 GiB. */
-const MEMORY_MIB = 2048;
 
 export interface VmOptions {
   /** The image, qcow2. It is only ever the backing file of an overlay. */
@@ -134,8 +132,7 @@ export class Lab {
       instanceId: `i-${randomUUID()}`,
       hostname: options.name,
       mac,
-      addresses: withPrefix(addresses),
-      gateways: [this.host.v4, this.host.v6],
+      network: { addresses: withPrefix(addresses), gateways: [this.host.v4, this.host.v6] },
       userData: options.userData,
       metaData: options.metaData,
     });

@@ -5,20 +5,28 @@ import { BuildError, EXIT } from '../../process/errors.ts';
 import { run } from '../../process/run.ts';
 import { agentArgs } from './root-agent.ts';
 
-export interface Hardware {
+/** What every machine of this project has, whatever network it is on. */
+export interface Machine {
   accelerator: Accelerator;
   memoryMiB: number;
   firmware: 'bios' | 'uefi';
   overlay: string;
   seed: string;
-  tap: string;
   mac: string;
   /** Folder for sockets, firmware variables and the console. */
   work: string;
   /** The machine's own serial number, which clouds use as instance ID. */
   uuid: string;
+}
+
+/** A machine of the lab. */
+export interface Hardware extends Machine {
+  tap: string;
   extraArgs: readonly string[];
 }
+
+/** OpenClaw wants 2 GiB. */
+export const MEMORY_MIB = 2048;
 
 /** Where Debian 12 and 13 and Ubuntu 24.04 put OVMF's code and empty variables. */
 const FIRMWARE = ['_4M', ''].map((size) => ({
@@ -28,34 +36,43 @@ const FIRMWARE = ['_4M', ''].map((size) => ({
 
 export const SOCKETS = { qmp: 'qmp.sock', root: 'root.sock' } as const;
 
-/** QEMU's command line for one machine of the lab. */
-export function qemuArgs(hardware: Hardware): string[] {
-  const { work, memoryMiB, overlay, seed, tap, mac } = hardware;
+/** Name of the serial console's file in the machine's folder. */
+export const CONSOLE_FILE = 'console.log';
+
+/**
+ * QEMU's command line for a machine on the network that `netdev` describes (qemu(1), -netdev, without its id).
+ * The network's id is `net`.
+ */
+export function machineArgs(machine: Machine, netdev: string): string[] {
+  const { work, memoryMiB, overlay, seed, mac } = machine;
+  const [kind = '', ...options] = netdev.split(',');
   const pairs: [string, string][] = [
     ['-machine', 'q35'],
     ['-smp', '2'],
     ['-m', String(memoryMiB)],
-    ['-uuid', hardware.uuid],
+    ['-uuid', machine.uuid],
     // Debian's GRUB hangs under SeaBIOS when there is no display adapter at all.
     ['-vga', 'std'],
     ['-display', 'none'],
     ['-drive', `if=virtio,format=qcow2,discard=unmap,file=${quoteComma(overlay)}`],
     ['-drive', `if=virtio,format=raw,readonly=on,file=${quoteComma(seed)}`],
-    ['-netdev', `tap,id=lab,ifname=${tap},script=no,downscript=no,vhost=off`],
-    ['-device', `virtio-net-pci,netdev=lab,mac=${mac}`],
+    ['-netdev', [kind, 'id=net', ...options].join(',')],
+    ['-device', `virtio-net-pci,netdev=net,mac=${mac}`],
     ['-device', 'virtio-rng-pci'],
-    ['-chardev', `file,id=console,append=on,path=${quoteComma(join(work, 'console.log'))}`],
+    ['-chardev', `file,id=console,append=on,path=${quoteComma(join(work, CONSOLE_FILE))}`],
     ['-serial', 'chardev:console'],
-    ['-device', 'virtio-serial-pci,id=ports'],
-    ['-chardev', `socket,id=root,server=on,wait=off,path=${quoteComma(join(work, SOCKETS.root))}`],
     ['-qmp', `unix:${quoteComma(join(work, SOCKETS.qmp))},server=on,wait=off`],
-    ...(hardware.firmware === 'uefi' ? uefi(work) : []),
+    ...(machine.firmware === 'uefi' ? uefi(work) : []),
   ];
+  return ['-nodefaults', '-no-user-config', ...cpuArgs(machine.accelerator), ...pairs.flat()];
+}
+
+/** QEMU's command line for one machine of the lab: on a tap, with a port for the root channel. */
+export function qemuArgs(hardware: Hardware): string[] {
   return [
-    '-nodefaults',
-    '-no-user-config',
-    ...cpuArgs(hardware.accelerator),
-    ...pairs.flat(),
+    ...machineArgs(hardware, `tap,ifname=${hardware.tap},script=no,downscript=no,vhost=off`),
+    ...['-device', 'virtio-serial-pci,id=ports'],
+    ...['-chardev', `socket,id=root,server=on,wait=off,path=${quoteComma(join(hardware.work, SOCKETS.root))}`],
     ...agentArgs(),
     ...hardware.extraArgs,
   ];

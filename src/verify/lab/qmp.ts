@@ -66,9 +66,14 @@ export class Qmp extends EventEmitter {
     return answer;
   }
 
+  /** A command of the human monitor, for what QMP doesn't have. @returns its words. */
+  async monitor(command: string): Promise<string> {
+    return String(await this.execute('human-monitor-command', { 'command-line': command })).trim();
+  }
+
   /** A command of the human monitor, for what QMP has only as background jobs. It reports failure by its text alone. */
   async human(command: string): Promise<void> {
-    const text = String(await this.execute('human-monitor-command', { 'command-line': command })).trim();
+    const text = await this.monitor(command);
     if (text) throw new BuildError('vm', `${command}: ${text}`, 'the disk must be qcow2 and have room');
   }
 

@@ -6,10 +6,8 @@ export interface SeedInputs {
   instanceId: string;
   hostname: string;
   mac: string;
-  /** Addresses with prefix length, e.g. 10.77.0.10/24. */
-  addresses: string[];
-  /** Next hops, one a family. */
-  gateways: string[];
+  /** Addresses with prefix length, e.g. 10.77.0.10/24, and next hops, one a family; or whoever answers DHCP decides. */
+  network: { addresses: string[]; gateways: string[] } | 'dhcp';
   /** The whole text, `#cloud-config` line included; empty when a cloud would give none. */
   userData?: string | undefined;
   /** Added to meta-data, e.g. public-keys. */
@@ -26,21 +24,8 @@ export interface SeedInputs {
 export async function writeSeed(dir: string, inputs: SeedInputs): Promise<string> {
   const files = join(dir, 'seed');
   mkdirSync(files, { recursive: true });
-  const { instanceId, hostname, mac, addresses, gateways } = inputs;
-  const network = {
-    version: 2,
-    ethernets: {
-      lab: {
-        match: { macaddress: mac },
-        addresses,
-        routes: gateways.map((via) => ({ to: via.includes(':') ? '::/0' : '0.0.0.0/0', via })),
-        // Nobody answers these in the lab, and waiting for an answer would delay network-online.
-        dhcp4: false,
-        dhcp6: false,
-        'accept-ra': false,
-      },
-    },
-  };
+  const { instanceId, hostname, mac } = inputs;
+  const network = { version: 2, ethernets: { lab: { match: { macaddress: mac }, ...ethernet(inputs.network) } } };
   const metaData = { 'instance-id': instanceId, 'local-hostname': hostname, ...inputs.metaData };
   // JSON is YAML, so no emitter is needed.
   writeFileSync(join(files, 'meta-data'), `${JSON.stringify(metaData)}\n`);
@@ -50,4 +35,16 @@ export async function writeSeed(dir: string, inputs: SeedInputs): Promise<string
   const args = ['-as', 'mkisofs', '-quiet', '-V', 'cidata', '-J', '-r', '-o', iso, files];
   await run('xorriso', args, { step: 'seed' });
   return iso;
+}
+
+function ethernet(network: SeedInputs['network']): Record<string, unknown> {
+  if (network === 'dhcp') return { dhcp4: true, dhcp6: false };
+  return {
+    addresses: network.addresses,
+    routes: network.gateways.map((via) => ({ to: via.includes(':') ? '::/0' : '0.0.0.0/0', via })),
+    // Nobody answers these in the lab, and waiting for an answer would delay network-online.
+    dhcp4: false,
+    dhcp6: false,
+    'accept-ra': false,
+  };
 }

@@ -6,7 +6,7 @@ import { BuildError } from '../../process/errors.ts';
 import { type RunResult, start } from '../../process/run.ts';
 import { Console } from './console.ts';
 import type { ExecOptions, Peer } from './namespaces.ts';
-import { type Hardware, qemuArgs, SOCKETS } from './qemu-args.ts';
+import { CONSOLE_FILE, type Hardware, qemuArgs, SOCKETS } from './qemu-args.ts';
 import { connectWhenThere, Qmp } from './qmp.ts';
 import { RootChannel } from './root-channel.ts';
 
@@ -39,7 +39,7 @@ export class Vm {
     this.addresses = addresses;
     this.#hardware = hardware;
     this.#host = host;
-    this.#console = new Console(join(hardware.work, 'console.log'));
+    this.#console = new Console(join(hardware.work, CONSOLE_FILE));
   }
 
   get on(): boolean {

@@ -1,6 +1,8 @@
 #!/bin/sh
 # What sshd itself makes of its configuration.
 set -eu
+# Up to Debian 12 and Ubuntu 24.04 only ssh.service makes this folder, and sshd -T wants it too.
+mkdir -p /run/sshd
 got=$(/usr/sbin/sshd -T 2>&1) || {
   echo "sshd refuses its configuration: $(printf '%s\n' "$got" | tail -n 1)" >&2
   exit 1

@@ -1,0 +1,31 @@
+/** What a launcher decides about an instance; the schema is docs/schemas/launch.schema.json. */
+export interface LaunchInputs {
+  launchId: string;
+  /** age recipient that the instance seals its bundle to. */
+  recipient: string;
+  /** One-time, 43 characters of base64url. */
+  token: string;
+  /** SSH public keys that may log in. */
+  userKeys: string[];
+  /** How the gate is reached; undefined for an image without it. */
+  gate: GateInputs | undefined;
+}
+
+export interface GateInputs {
+  mode: 'direct';
+  /** Names, with a port where it isn't 443, under which people open the instance. */
+  hosts: string[];
+  users: string[];
+  /** Certificates that issue the proxy's, each as DER in base64, and where it calls from. */
+  direct: { clientCa: string[]; sources: string[] };
+}
+
+export function launchJson({ gate, ...inputs }: LaunchInputs): Record<string, unknown> {
+  return { version: 1, ...inputs, ...gate };
+}
+
+/** The one form of user-data that the box takes: docs/adr/0003. JSON is YAML, so no emitter is needed. */
+export function userDataOf(launch: Record<string, unknown>): string {
+  const entry = { path: '/run/clawdy/launch.json', content: JSON.stringify(launch) };
+  return `#cloud-config\n${JSON.stringify({ write_files: [entry] })}\n`;
+}

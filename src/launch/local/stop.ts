@@ -1,0 +1,45 @@
+import { rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BuildError } from '../../process/errors.ts';
+import { isAlive } from '../../process/guarded.ts';
+import type { Progress } from '../../process/progress.ts';
+import { Qmp } from '../../verify/lab/qmp.ts';
+import { machineDir } from '../places.ts';
+import { type InstanceRecord, removeRecord } from '../records.ts';
+
+/** Milliseconds: an emulated guest takes up to half a minute to stop all its services. */
+const LIMITS = { powerdown: 120_000, quit: 10_000 } as const;
+
+/** Ends an instance for good: its machine, its disk, its record, in this order, so that a stop can be repeated. */
+export async function stopLocal(record: InstanceRecord, progress: Progress): Promise<void> {
+  const { instance_id: id, qemu } = record;
+  await progress.step(`stop ${id}`, async (step) => {
+    const alive = () => isAlive(qemu);
+    if (alive()) {
+      const qmp = await Qmp.open(qemu.qmp, alive).catch(() => undefined);
+      try {
+        step.detail('the power button was pressed; the guest shuts down');
+        // Each may end QEMU before it has answered.
+        await qmp?.execute('system_powerdown').catch(() => undefined);
+        if (qmp && (await ended(alive, LIMITS.powerdown))) return;
+        await qmp?.execute('quit').catch(() => undefined);
+        if (qmp && (await ended(alive, LIMITS.quit))) return;
+      } finally {
+        qmp?.close();
+      }
+      // Looked up again by its start time, so that a later process with this number isn't hit.
+      if (alive()) process.kill(qemu.pid, 'SIGKILL');
+      if (!(await ended(alive, LIMITS.quit))) {
+        throw new BuildError('stop', `QEMU of ${id} (process ${qemu.pid}) doesn't end`, 'end it by hand and repeat');
+      }
+    }
+  });
+  rmSync(machineDir(id), { recursive: true, force: true });
+  removeRecord(id);
+}
+
+async function ended(alive: () => boolean, limitMs: number): Promise<boolean> {
+  const until = Date.now() + limitMs;
+  while (alive() && Date.now() < until) await sleep(100);
+  return !alive();
+}

@@ -1,0 +1,93 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
+import { makeClientCa } from '../launch/client-ca.ts';
+import { bundleFromConsole } from '../launch/console-bundle.ts';
+import { openBundle } from '../launch/open-bundle.ts';
+import { BuildError } from '../process/errors.ts';
+import type { Peer } from './targets/target.ts';
+
+/** Where a peer keeps what an auth proxy holds; test/attacks/gate reads it there. */
+const HELD = '/var/tmp/gate';
+
+/** The user that claims ask as. */
+export const OWNER = 'owner@example.com';
+
+/** A box's code, and the certificate that its gate shows. */
+export interface GateAccess {
+  code: string;
+  certificate: string;
+}
+
+/** The owner of the boxes that claims attack: launches them in mode direct and learns their codes as a launcher does. */
+export class Owner {
+  readonly #identity: string;
+  readonly #token = randomBytes(32).toString('base64url');
+  readonly #launch: Record<string, unknown>;
+  readonly client: { certificate: string; key: string };
+
+  private constructor(identity: string, launch: Record<string, unknown>, client: { certificate: string; key: string }) {
+    this.#identity = identity;
+    this.#launch = launch;
+    this.client = client;
+  }
+
+  /** @param sources addresses that may reach 443: the peers that play the auth proxy. */
+  static async create(sources: string[], more: Record<string, unknown> = {}): Promise<Owner> {
+    const identity = await generateX25519Identity();
+    const work = mkdtempSync(join(tmpdir(), 'clawdy-owner-'));
+    try {
+      const ca = await makeClientCa(work);
+      const client = { certificate: readFileSync(ca.certificate, 'utf8'), key: readFileSync(ca.key, 'utf8') };
+      const launch = {
+        recipient: await identityToRecipient(identity),
+        mode: 'direct',
+        hosts: ['localhost'],
+        users: [OWNER],
+        direct: { clientCa: [ca.caDer], sources },
+        ...more,
+      };
+      return new Owner(identity, launch, client);
+    } finally {
+      rmSync(work, { recursive: true });
+    }
+  }
+
+  /** Members of launch.json, the token among them. */
+  get launch(): Record<string, unknown> {
+    return { ...this.#launch, token: this.#token };
+  }
+
+  /**
+   * Opens what the box sealed for its owner and gives it to a peer, which then is the auth proxy.
+   *
+   * @param console all that the box has said.
+   * @returns what is needed to ask the gate.
+   */
+  async equip(peer: Peer, console: string, launchId: string, instanceId: string): Promise<GateAccess> {
+    const access = await this.open(console, launchId, instanceId);
+    await peer.exec(`install -d -m 0700 ${HELD}`);
+    await peer.put(`${HELD}/code`, access.code, '0600');
+    await peer.put(`${HELD}/origin.crt`, access.certificate, '0600');
+    await peer.put(`${HELD}/client.crt`, this.client.certificate, '0600');
+    await peer.put(`${HELD}/client.key`, this.client.key, '0600');
+    return access;
+  }
+
+  /** Opens what the box sealed for its owner. */
+  async open(console: string, launchId: string, instanceId: string): Promise<GateAccess> {
+    const sealed = bundleFromConsole(console);
+    if (!sealed) throw new BuildError('owner', 'the box has not sent its bundle', 'read what it said on its console');
+    const bundle = await openBundle(sealed, {
+      identity: this.#identity,
+      token: this.#token,
+      launchId,
+      instanceId,
+      isTaken: () => false,
+    });
+    if (!bundle.gate) throw new BuildError('owner', 'the bundle has no gate', 'is layer 02 in the image?');
+    return { code: bundle.code, certificate: bundle.gate.certificate };
+  }
+}

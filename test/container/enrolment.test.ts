@@ -1,0 +1,274 @@
+import { createHash } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
+import test from 'ava';
+import { type Bundle, enrolProof, enrolRequestSchema } from '../../src/contract/enrolment.ts';
+import { bundleFromConsole } from '../../src/launch/console-bundle.ts';
+import { openBundle } from '../../src/launch/open-bundle.ts';
+import { run } from '../../src/process/run.ts';
+import { waitForLine } from '../../src/verify/stage.ts';
+import type { ContainerTarget } from '../../src/verify/targets/container.ts';
+import { ROOT, userData } from '../image.ts';
+import { facts, peer, READY, reasons, settled, TOKEN, withBox, work } from './boxes.ts';
+
+// The code is minted once, leaves the box sealed, and its plaintext is nowhere on it.
+
+let identity: string;
+const launch = { recipient: '', token: TOKEN };
+test.before(async () => {
+  identity = await generateX25519Identity();
+  launch.recipient = await identityToRecipient(identity);
+});
+
+const END = /clawdy: bundle end sha256=/;
+const SEALED = '/var/lib/clawdy/state/sealed';
+
+/** The bundle that the box showed on its console, opened as a launcher does. */
+function opened(console: string, instanceId = 'i-container'): Promise<Bundle> {
+  const sealed = bundleFromConsole(console);
+  if (!sealed) throw new Error('no bundle on the console');
+  return openBundle(sealed, { identity, token: TOKEN, launchId: 'test-launch', instanceId, isTaken: () => false });
+}
+
+const digest = async (box: ContainerTarget) => (await box.exec(`cat ${SEALED}/code.sha256`)).stdout.trim();
+const digestOf = (code: string) => createHash('sha256').update(code).digest('hex').toUpperCase();
+
+/** Runs test/attacks/find-secret in the box; the secret goes by standard input alone. */
+async function search(box: ContainerTarget, secret: string, ...words: string[]): Promise<string[]> {
+  const id = (await box.exec('cat /etc/hostname')).stdout.trim();
+  const script = readFileSync(join(ROOT, 'test', 'attacks', 'find-secret'), 'utf8');
+  const { stdout } = await run('docker', ['exec', '-i', id, 'python3', '-I', '-c', script, ...words], {
+    step: 'search',
+    input: secret,
+  });
+  return stdout.split('\n').filter(Boolean).sort();
+}
+
+test.serial(
+  'the bundle tells this box’s code, port and host key, and the box keeps the code’s digest only',
+  async (t) => {
+    await withBox({ userData: userData(launch) }, async (box) => {
+      const console = await waitForLine(box, END);
+      const bundle = await opened(console);
+      const [, port, fingerprint] = READY.exec(console) ?? [];
+      t.is(bundle.ssh.port, Number(port));
+      const key = Buffer.from(bundle.ssh.hostKeys[0]?.split(' ')[1] as string, 'base64');
+      t.is(fingerprint, `SHA256:${createHash('sha256').update(key).digest('base64').replace('=', '')}`);
+      t.is(bundle.imageId, (await box.exec('jq -r .id /usr/lib/clawdy/image.json')).stdout.trim());
+      t.is(await digest(box), digestOf(bundle.code));
+      t.is(
+        (await box.exec(`stat -c '%n %a %U' ${SEALED} ${SEALED}/*`)).stdout,
+        `${SEALED} 700 root\n${SEALED}/bundle.age 600 root\n${SEALED}/code.sha256 600 root\n`,
+      );
+
+      t.deepEqual(await search(box, bundle.code), []);
+      // The search finds what is there: in a file, in the journal, in a program's arguments and in its environment.
+      t.deepEqual(await search(box, bundle.code, 'plant'), ['arguments', 'environment', 'file', 'journal']);
+      t.true((await search(box, TOKEN)).includes('file'), 'launch.json holds the token');
+      t.false(console.includes(TOKEN));
+    });
+  },
+);
+
+test.serial('without a recipient no code is minted, and the boot goes on', async (t) => {
+  await withBox({ userData: userData({}) }, async (box) => {
+    const console = await settled(box);
+    t.regex(console, READY);
+    t.regex(console, /clawdy: launch\.json names no recipient: no code is minted/);
+    t.notRegex(console, /clawdy: bundle/);
+    t.is((await box.exec(`test ! -e ${SEALED} && test -e /run/clawdy/stamps/seal`)).exitCode, 0);
+    t.is((await box.exec('systemctl is-failed clawdy-enrol.service')).stdout.trim(), 'inactive');
+  });
+});
+
+for (const [what, half] of [
+  ['a recipient without a token', () => ({ recipient: launch.recipient })],
+  ['a token without a recipient', () => ({ token: TOKEN })],
+  ['an enrolment URL without a recipient', () => ({ enrolmentUrl: 'https://example.com/enrol' })],
+] as const) {
+  test.serial(`${what} leaves the box closed`, async (t) => {
+    await withBox({ userData: userData(half()) }, async (box) => {
+      const console = await settled(box);
+      t.regex(reasons(console), /launch\.json refused: .*recipient/);
+      t.notRegex(console, READY);
+    });
+  });
+}
+
+test.serial('a reboot keeps the code, a clone adopts or renews it as it is told', async (t) => {
+  const state = join(work, 'sealed.tar');
+  const first = await withBox({ instanceId: 'i-a', userData: userData(launch) }, async (box) => {
+    const console = await waitForLine(box, END);
+    const { stdout } = await box.exec('tar -C /var/lib/clawdy -cf - state | base64 -w 0');
+    writeFileSync(state, Buffer.from(stdout, 'base64'));
+    return { digest: await digest(box), sealed: bundleFromConsole(console), bundle: await opened(console, 'i-a') };
+  });
+  const wakeUp = <T>(instanceId: string, more: object, body: (box: ContainerTarget) => Promise<T>) =>
+    withBox(
+      {
+        instanceId,
+        userData: userData({ ...launch, ...more }),
+        spoil: 'mkdir -p /var/lib/clawdy && tar -C /var/lib/clawdy -xpf /var/tmp/state.tar',
+      },
+      body,
+      { target: '/var/tmp/state.tar', source: state },
+    );
+  for (const [instanceId, more] of [
+    ['i-a', {}],
+    ['i-b', { clone: 'adopt' }],
+  ] as const) {
+    await wakeUp(instanceId, more, async (box) => {
+      const console = await waitForLine(box, END);
+      t.is(await digest(box), first.digest);
+      t.deepEqual(bundleFromConsole(console), first.sealed);
+    });
+  }
+  await wakeUp('i-b', { clone: 'renew' }, async (box) => {
+    const bundle = await opened(await waitForLine(box, END), 'i-b');
+    t.not(bundle.code, first.bundle.code);
+    t.not(bundle.ssh.hostKeys[0], first.bundle.ssh.hostKeys[0]);
+    t.is(await digest(box), digestOf(bundle.code));
+  });
+});
+
+test.serial('a sealing that is cut anywhere leaves both files or none, and the next one ends well', async (t) => {
+  await withBox({ userData: userData(launch) }, async (box) => {
+    await waitForLine(box, END);
+    const { stdout } = await box.exec(
+      `
+for hundredth in $(seq 1 60); do
+  rm -rf ${SEALED}
+  timeout -s KILL "$(printf '0.%02d' "$hundredth")" /usr/lib/clawdy/boot/seal >/dev/null 2>&1
+  ended=$?
+  mkdir -p /var/lib/clawdy/state/sealed.new.planted
+  if [ ! -e ${SEALED} ]; then echo "$ended none"; else echo "$ended $(ls ${SEALED} | xargs) $(grep -cx '[0-9A-F]\\{64\\}' ${SEALED}/code.sha256)"; fi
+done
+rm -rf ${SEALED}
+/usr/lib/clawdy/boot/seal >/dev/null && ls -d ${SEALED}* ${SEALED}/*`,
+      { timeout: 180_000 },
+    );
+    const lines = stdout.trim().split('\n');
+    const cuts = lines.slice(0, 60);
+    t.deepEqual([...new Set(cuts.map((line) => line.replace(/^\d+ /, '')))].sort(), [
+      'bundle.age code.sha256 1',
+      'none',
+    ]);
+    t.true(
+      cuts.some((line) => line === '137 none'),
+      'some were cut',
+    );
+    t.deepEqual(lines.slice(60), [SEALED, `${SEALED}/bundle.age`, `${SEALED}/code.sha256`]);
+  });
+});
+
+test.serial('a damaged seal is not replaced: the box says so, and leaves SSH for mending', async (t) => {
+  const spoil = `install -d -m 0700 /var/lib/clawdy/state ${SEALED} && echo 00 >${SEALED}/code.sha256 && echo x >${SEALED}/bundle.age`;
+  await withBox({ spoil, userData: userData(launch) }, async (box) => {
+    const console = await settled(box);
+    t.regex(reasons(console), /sealed is damaged/);
+    t.notRegex(console, READY);
+    t.like(await facts(box), { ssh: 'active' });
+    t.is(await digest(box), '00');
+  });
+});
+
+/** Starts test/attacks/enrolment-server on the peer. @returns its address and how to learn what it was sent. */
+async function serve(port: number, answers: string): Promise<{ url: string; requests: () => Promise<unknown[]> }> {
+  const script = readFileSync(join(ROOT, 'test', 'attacks', 'enrolment-server'), 'utf8');
+  await peer.put('/var/tmp/enrolment-server', script, '0755');
+  const made =
+    await peer.exec(`cd /var/tmp && { [ -e tls.pem ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+    -keyout tls.key -out tls.pem -days 1 -subj /CN=enrolment -addext subjectAltName=IP:${peer.address}; } 2>/dev/null
+    setsid ./enrolment-server ${port} ${answers} >requests.${port} 2>errors.${port} </dev/null &
+    for try in $(seq 50); do ss -Hltn sport = :${port} | grep -q . && exit 0; sleep 0.1; done; cat /var/tmp/errors.${port}; exit 1`);
+  if (made.exitCode !== 0) throw new Error(made.stdout + made.stderr);
+  return {
+    url: `https://${peer.address}:${port}/enrol`,
+    requests: async () =>
+      (await peer.exec(`cat /var/tmp/requests.${port}`)).stdout
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line) as unknown),
+  };
+}
+
+/** Lets a box trust the peer's certificate, before it boots. */
+async function trusting(): Promise<[string, { target: string; source: string }]> {
+  const source = join(work, 'enrolment.crt');
+  writeFileSync(source, (await peer.exec('cat /var/tmp/tls.pem')).stdout);
+  return ['update-ca-certificates >/dev/null', { target: '/usr/local/share/ca-certificates/enrolment.crt', source }];
+}
+
+test.serial(
+  'the bundle is sent until it is acknowledged, never to where a redirect points, and then no more',
+  async (t) => {
+    const server = await serve(8443, '302 huge 500 200');
+    const [spoil, file] = await trusting();
+    const data = userData({ ...launch, enrolmentUrl: server.url });
+    const state = join(work, 'enrolled.tar');
+    await withBox(
+      { spoil, userData: data },
+      async (box) => {
+        const console = await waitForLine(box, /clawdy: enrolled at/);
+        const failures = console.match(/clawdy: enrolment at .*/g) ?? [];
+        t.is(failures.length, 1, 'one line for a person');
+        t.regex(failures[0] as string, /failed: HTTP 302; it is tried again/);
+        t.false(console.includes(TOKEN));
+        const journal = (await box.exec('journalctl --boot --output=cat --unit=clawdy-enrol')).stdout;
+        t.regex(journal, /failed: an answer of more than 64 KiB/);
+        t.regex(journal, /failed: HTTP 500/);
+
+        const requests = await server.requests();
+        t.is(requests.length, 4);
+        for (const request of requests as { path: string; body: unknown }[]) {
+          t.is(request.path, '/enrol');
+          const sent = enrolRequestSchema.parse(request.body);
+          const sealed = Buffer.from(sent.bundle, 'base64');
+          t.deepEqual(sealed, bundleFromConsole(console));
+          const sha256 = createHash('sha256').update(sealed).digest('hex');
+          t.is(sent.proof, enrolProof(TOKEN, 'test-launch', 'i-container', sha256));
+          t.is((await box.exec('cat /var/lib/clawdy/state/enrolled')).stdout.trim(), sha256);
+        }
+        const { stdout } = await box.exec('tar -C /var/lib/clawdy -cf - state | base64 -w 0');
+        writeFileSync(state, Buffer.from(stdout, 'base64'));
+      },
+      file,
+    );
+    const again = 'mkdir -p /var/lib/clawdy && tar -C /var/lib/clawdy -xpf /var/tmp/state.tar';
+    await withBox(
+      { spoil: again, userData: data },
+      async (box) => {
+        await settled(box);
+        t.is(
+          (await box.exec('systemctl show -P Result -P ActiveState clawdy-enrol.service')).stdout,
+          'success\ninactive\n',
+        );
+        t.notRegex(await box.console(), /clawdy: (bundle|enrol)/);
+        t.is((await server.requests()).length, 4);
+      },
+      { target: '/var/tmp/state.tar', source: state },
+    );
+  },
+);
+
+test.serial('a server that has the bundle already ends the tries', async (t) => {
+  const server = await serve(8444, '409');
+  const [spoil, file] = await trusting();
+  await withBox(
+    { spoil, userData: userData({ ...launch, enrolmentUrl: server.url }) },
+    async (box) => {
+      t.notRegex(await waitForLine(box, /clawdy: enrolled at/), /clawdy: enrolment at .* failed/);
+      t.is((await server.requests()).length, 1);
+    },
+    file,
+  );
+});
+
+test.serial('nothing is sent to a server whose certificate the box doesn’t trust', async (t) => {
+  const server = await serve(8445, '200');
+  await withBox({ userData: userData({ ...launch, enrolmentUrl: server.url }) }, async (box) => {
+    t.regex(await waitForLine(box, /clawdy: enrolment at/), /failed: self-signed certificate/);
+    t.deepEqual(await server.requests(), []);
+  });
+});
