@@ -173,6 +173,10 @@ export class ContainerPeer implements Peer {
     return this.#box.addresses.v4;
   }
 
+  get addresses() {
+    return this.#box.addresses;
+  }
+
   static async start(options: { image: string; network: ContainerNetwork }): Promise<ContainerPeer> {
     const container = new GenericContainer(options.image)
       .withCommand(['sleep', 'infinity'])
