@@ -6,6 +6,7 @@ import { bakeCommand } from './src/cli/bake.ts';
 import { cleanCommand } from './src/cli/clean.ts';
 import { devCommand } from './src/cli/dev.ts';
 import { docsCommand } from './src/cli/docs.ts';
+import { launchCommand } from './src/cli/launch.ts';
 import { lintCommand } from './src/cli/lint.ts';
 import { logsCommand } from './src/cli/logs.ts';
 import { newLayerCommand } from './src/cli/new-layer.ts';
@@ -22,6 +23,8 @@ process.env.PATH = pathWithSbin();
 const root = join(import.meta.dirname);
 const program = new Command('clawdy')
   .description('Golden images for OpenClaw with eight security layers.')
+  // A subcommand's options are its own, also where its command has some of the same name.
+  .enablePositionalOptions()
   .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : EXIT.usage));
 
 for (const command of [
@@ -29,6 +32,7 @@ for (const command of [
   doctorCommand(),
   bakeCommand(root),
   verifyCommand(root),
+  launchCommand(root),
   testCommand(root),
   devCommand(root),
   shellCommand(root),
@@ -39,7 +43,9 @@ for (const command of [
   cleanCommand(root),
 ]) {
   // A wrong option is a usage error, told apart from a failed step.
-  command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : EXIT.usage));
+  for (const one of [command, ...command.commands]) {
+    one.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : EXIT.usage));
+  }
   program.addCommand(command);
 }
 

@@ -34,10 +34,13 @@ export interface RunResult {
   exitCode: number;
 }
 
+/** A word as a shell takes it literally. */
+export function shellQuote(word: string): string {
+  return /^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
 function commandLine(file: string, args: readonly string[]): string {
-  return [file, ...args]
-    .map((word) => (/^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
-    .join(' ');
+  return [file, ...args].map(shellQuote).join(' ');
 }
 
 /** The end of a text, without terminal control codes. */

@@ -57,6 +57,7 @@ export const PREREQUISITES: readonly Prerequisite[] = [
     why: 'opens the Control UI as a person would, in tests',
   },
   { name: 'openssl', programs: ['openssl'], packages: ['openssl'], why: 'client certificates of launched instances' },
+  { name: 'curl', programs: ['curl'], packages: ['curl'], why: 'the line that launch prints' },
   { name: 'shellcheck', programs: ['shellcheck'], packages: ['shellcheck'], why: 'npm run lint' },
   { name: 'xorriso', programs: ['xorriso'], packages: ['xorriso'], why: 'writes cloud-init seeds' },
   { name: 'nmap', programs: ['nmap'], packages: ['nmap'], why: 'scans the ports of test machines' },

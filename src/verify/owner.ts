@@ -10,7 +10,7 @@ import { BuildError } from '../process/errors.ts';
 import type { Peer } from './targets/target.ts';
 
 /** Where a peer keeps what an auth proxy holds; test/attacks/gate reads it there. */
-const HELD = '/var/tmp/gate';
+const HELD = '/var/tmp/auth-proxy';
 
 /** The user that claims ask as. */
 export const OWNER = 'owner@example.com';

@@ -151,10 +151,10 @@ test.serial('mode cloudflare: 443 for its addresses alone, and what is banned is
   const box = await bootMode('cloudflare');
   try {
     // The same certificate and code: what is missing is the address alone.
-    await stranger.exec('install -d -m 0700 /var/tmp/gate');
+    await stranger.exec('install -d -m 0700 /var/tmp/auth-proxy');
     for (const name of ['code', 'origin.crt', 'client.crt', 'client.key']) {
-      const { stdout } = await peer.exec(`cat /var/tmp/gate/${name}`);
-      await stranger.put(`/var/tmp/gate/${name}`, stdout, '0600');
+      const { stdout } = await peer.exec(`cat /var/tmp/auth-proxy/${name}`);
+      await stranger.put(`/var/tmp/auth-proxy/${name}`, stdout, '0600');
     }
     await stranger.put(SCRIPT, readFileSync(join(ROOT, 'test/attacks/gate')), '0755');
     const visitor = (address: string) => `--header CF-Connecting-IP:${address}`;
@@ -184,6 +184,25 @@ test.serial('mode cloudflare: 443 for its addresses alone, and what is banned is
     await banned(box, '2001:db8:1:2::');
     t.is(await ask(box, `-6 ${visitor('2001:db8:1:2::ffff')} --code none`), 'http:403');
     t.is(await ask(box, `-6 ${visitor('2001:db8:1:3::1')} --code none`), 'http:401');
+
+    // A refreshed list is followed by gate and firewall; one that the gate can't take is taken back.
+    const refresh = async (extra: string) => {
+      await box.exec(`install -d /run/clawdy-cloudflare && python3 -I -c '
+import json
+ranges = open("${RANGES}").read().split() + ["${extra}"]
+split = {"ipv4_cidrs": [r for r in ranges if ":" not in r and not r.startswith(("172.1", "172.2", "172.3", "192.168", "10."))], "ipv6_cidrs": [r for r in ranges if ":" in r and not r.startswith("fd")]}
+json.dump({"success": True, "result": split}, open("/run/clawdy-cloudflare/answer", "w"))'`);
+      return box.exec('/usr/lib/clawdy/cloudflare/refresh');
+    };
+    t.is((await refresh('198.18.0.0/15')).exitCode, 1, 'a range that is not public');
+    t.is((await refresh('192.0.32.0/20')).exitCode, 0);
+    const set = 'nft list set inet clawdy_firewall ports4; cat /run/clawdy/gate/sources.lst';
+    t.is((await box.exec(set)).stdout.split('192.0.32.0/20').length, 3);
+    t.is(await ask(box, `${visitor('203.0.113.6')}`), 'http:200');
+    await box.exec("sed -i 's/^  mode http/  mode nonsense/' /usr/lib/clawdy/gate/global.d/02-auth-code");
+    t.is((await refresh('192.0.48.0/20')).exitCode, 1);
+    t.false((await box.exec(`${set}; cat ${RANGES}`)).stdout.includes('192.0.48.0/20'));
+    t.is(await ask(box, `${visitor('203.0.113.6')}`), 'http:200');
   } finally {
     await box.close();
     await stranger.close();

@@ -1,9 +1,13 @@
 import test from 'ava';
-import { SSH_PORTS } from '../../src/contract/box.ts';
+import { OPENCLAW_PORT, SSH_PORTS } from '../../src/contract/box.ts';
+import { GATE_PORT } from '../../src/contract/gate.ts';
+import { BuildError } from '../../src/process/errors.ts';
 import { runClaim } from '../../src/verify/claims/run-claim.ts';
 import { type Lab, openLab } from '../../src/verify/lab/lab.ts';
+import type { Peer } from '../../src/verify/lab/namespaces.ts';
 import { scanPorts } from '../../src/verify/lab/scan.ts';
 import type { Vm } from '../../src/verify/lab/vm.ts';
+import { Owner } from '../../src/verify/owner.ts';
 import { VmPeer, VmTarget } from '../../src/verify/targets/vm.ts';
 import { claimsFor, testClaims } from '../claims.ts';
 import { ROOT, userData } from '../image.ts';
@@ -14,20 +18,63 @@ let one: Vm;
 let two: Vm;
 let ssh: { port: number; hostKey: string };
 let publicKey = '';
+let owner: Owner;
+let stranger: Peer;
+/** What scans found that began and ended before the box said that it was ready. */
+const early: number[][] = [];
 const KEY = '/var/tmp/owner';
+/** RFC 5737 and 3849: addresses of nobody's. */
+const BANNED = ['198.51.100.9', '2001:db8:1:2::9'] as const;
+const INSTANCE_ID = 'i-one';
 
 test.before(async () => {
   lab = await openLab();
   const attacker = lab.peer('attacker');
   await attacker.exec('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'owner', '-f', KEY]);
   publicKey = (await attacker.exec('cat', [`${KEY}.pub`])).stdout.trim();
+  // The attacker is also the auth proxy, for what is open to the proxy alone; the stranger is neither.
+  owner = await Owner.create([attacker.v4, attacker.v6]);
+  stranger = await lab.addPeer('stranger');
   // Side by side: under emulation a boot hardly uses more than one core.
   [one, two] = await Promise.all([
-    lab.bootVm({ disk: DISK, name: 'one', userData: userData({ userKeys: [publicKey] }), diskGiB: 6 }),
+    lab.bootVm({
+      disk: DISK,
+      name: 'one',
+      userData: userData({ ...owner.launch, userKeys: [publicKey] }),
+      metaData: { 'instance-id': INSTANCE_ID },
+      diskGiB: 6,
+    }),
     lab.bootVm({ disk: DISK, name: 'two', userData: userData({}), firmware: 'uefi' }),
   ]);
-  ssh = await waitReady(one);
+  ssh = await waitReadyScanning();
 });
+
+/** Scans what first boot might open, both families in turn, until the box is ready. */
+async function waitReadyScanning(): Promise<typeof ssh> {
+  let ready = false;
+  const scanning = (async () => {
+    for (let round = 0; !ready; round++) {
+      const address = round % 2 ? one.addresses.v6 : one.addresses.v4;
+      try {
+        const open = await scanPorts(stranger, address, [
+          { first: 1, last: 1024 },
+          { first: OPENCLAW_PORT, last: OPENCLAW_PORT + 9 },
+          SSH_PORTS,
+        ]);
+        if (!ready) early.push(open);
+      } catch (error) {
+        // Without a network nobody answers for the address, and nmap judges nothing.
+        if (!(error instanceof BuildError)) throw error;
+      }
+    }
+  })();
+  try {
+    return await waitReady(one);
+  } finally {
+    ready = true;
+    await scanning;
+  }
+}
 
 /** OpenClaw answers and the live selfcheck has passed; that moment is kept, for claims to start from. */
 let liveReached: Promise<void> | undefined;
@@ -36,12 +83,18 @@ function live(): Promise<void> {
     await one.waitForConsole(LIVE, LIMITS.live);
     // During a claim the live selfcheck would answer the sabotage by stopping what is looked at.
     await one.exec('systemctl stop clawdy-selfcheck-live.timer');
+    await owner.equip(new VmPeer(lab.peer('attacker')), one.console(), 'test-launch', INSTANCE_ID);
     await one.save('live');
   })();
   return liveReached;
 }
 
 test.after.always(() => lab?.close());
+
+test.serial('from power-on until it has checked itself, nothing can be reached', (t) => {
+  t.true(early.length >= 2, `${early.length} scans`);
+  t.deepEqual(early.flat(), []);
+});
 
 test.serial('first boot draws a port from the range and says so on the console', (t) => {
   t.true(ssh.port >= SSH_PORTS.first && ssh.port <= SSH_PORTS.last, String(ssh.port));
@@ -61,7 +114,7 @@ test.serial('a second first boot, by UEFI, shares no secret, key, port or ID wit
 
 for (const family of ['v4', 'v6'] as const) {
   test.serial(`a scan of all 65,535 ports over ${family} finds SSH's random port and nothing else`, async (t) => {
-    t.deepEqual(await scanPorts(lab.peer('attacker'), one.addresses[family]), [ssh.port]);
+    t.deepEqual(await scanPorts(stranger, one.addresses[family]), [ssh.port]);
   });
 }
 
@@ -126,6 +179,18 @@ test.serial('nothing failed, and the console of the boot shows no trouble', asyn
   t.is((await one.exec('systemctl list-units --failed --no-legend --plain')).stdout.trim(), '');
 });
 
+for (const family of ['v4', 'v6'] as const) {
+  test.serial(
+    `once OpenClaw answers, the proxy's address gets SSH and 443 over ${family}, any other SSH alone`,
+    async (t) => {
+      await live();
+      const ports = [{ first: GATE_PORT, last: GATE_PORT }, SSH_PORTS];
+      t.deepEqual(await scanPorts(lab.peer('attacker'), one.addresses[family], ports), [GATE_PORT, ssh.port]);
+      t.deepEqual(await scanPorts(stranger, one.addresses[family], ports), [ssh.port]);
+    },
+  );
+}
+
 testClaims(claimsFor('vm'), async (claim) => {
   await live();
   // A sabotage leaves nothing for the next claim.
@@ -137,6 +202,7 @@ test.serial('a reboot ends in the same state', async (t) => {
   await live();
   await one.restore('live');
   const before = await secretsOf(one);
+  await one.exec(`fail2ban-client set sshd banip ${BANNED.join(' ')}`);
   await one.reboot();
   t.deepEqual(await waitReady(one), ssh);
   const after = await secretsOf(one);
@@ -144,6 +210,9 @@ test.serial('a reboot ends in the same state', async (t) => {
     if (!path.includes('/var/lib/systemd/')) t.is(after.get(path), digest, path);
   }
   await one.waitForConsole(LIVE, LIMITS.live);
-  t.deepEqual(await scanPorts(lab.peer('attacker'), one.addresses.v4), [ssh.port]);
+  t.deepEqual(await scanPorts(lab.peer('attacker'), one.addresses.v4), [GATE_PORT, ssh.port]);
+  t.deepEqual(await scanPorts(stranger, one.addresses.v4), [ssh.port]);
+  const bans = (await one.exec('nft list table inet clawdy_bans')).stdout;
+  t.true(bans.includes(BANNED[0]) && bans.includes('2001:db8:1:2::/64'), bans);
   t.deepEqual(trouble(one.console()), []);
 });
