@@ -1,14 +1,14 @@
-# One template for all bases: boots a prepared disk, applies the layers, seals it. src/bake/packer.ts passes the
-# variables. It serves Packer 1.6.6 (QEMU builder built in) and newer ones (plugins.pkr.hcl goes beside it for those).
+# One template for all bases: boots a disk, runs its payload's apply.sh, seals it: the layers' on a prepared disk, or
+# prepare.sh in its place on a vendor's. src/bake/packer.ts passes the variables. It serves Packer 1.6.6 (QEMU builder built in) and newer ones (plugins.pkr.hcl goes beside it for those).
 
 variable "disk" {
   type        = string
-  description = "The prepared disk, qcow2. It is copied, never written."
+  description = "The disk to boot, qcow2. It is copied, never written."
 }
 
 variable "payload" {
   type        = string
-  description = "Archive of what packer/apply.sh reads."
+  description = "Archive with apply.sh, seal.sh, and what they read."
 }
 
 variable "work" {
@@ -28,7 +28,7 @@ variable "accelerator" {
 
 variable "machine" {
   type        = list(list(string))
-  description = "Further QEMU arguments, by accelerator."
+  description = "Further QEMU arguments, by accelerator and run."
 }
 
 source "qemu" "clawdy" {
@@ -79,6 +79,8 @@ build {
   provisioner "shell" {
     inline = [
       "set -eu",
+      # Its last stage shows the host keys that the seal searches the disk for, and writes into /etc until then.
+      "cloud-init status --wait >/dev/null 2>&1 || true",
       "mkdir /tmp/payload && tar -C /tmp/payload -xf /tmp/payload.tar",
       "sh /tmp/payload/apply.sh /tmp/payload",
     ]
@@ -87,7 +89,8 @@ build {
   provisioner "shell" {
     inline = [
       "set -eu",
-      "systemctl stop systemd-random-seed.service systemd-timesyncd.service",
+      # Patterns, because a pattern that fits nothing is no error: what keeps the time differs between bases.
+      "systemctl stop 'systemd-random-seed.*' 'systemd-timesyncd.*' 'chrony.*'",
       "sh /tmp/payload/seal.sh",
       "rm -rf /tmp/payload /tmp/payload.tar",
       "sync && fstrim /",

@@ -25,6 +25,8 @@ rm -rf /var/lib/apt/lists /var/cache/apt/archives /var/cache/apt/*.bin /var/cach
 mkdir -p /var/lib/apt/lists/partial /var/cache/apt/archives/partial
 rm -rf /var/log/journal /var/lib/systemd/coredump /var/lib/systemd/timers /var/lib/private/systemd
 rm -rf /var/lib/systemd/timesync /var/lib/systemd/rfkill /var/lib/systemd/catalog/database /var/lib/systemd/linger
-rm -rf /var/backups /var/tmp/* /tmp/* /var/cache/ldconfig /var/cache/man
+rm -rf /var/backups /var/cache/ldconfig /var/cache/man
 mkdir -p /var/backups
+# Hidden ones too: where /tmp is on the disk (Debian 12), systemd-tmpfiles makes .X11-unix and its like.
+find /tmp /var/tmp -mindepth 1 -delete
 find /var/log -type f -delete

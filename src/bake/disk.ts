@@ -32,28 +32,7 @@ export async function buildDisk(tar: string, work: string, raw: string, uuidSeed
     [tar, join(work, 'tree'), raw, offset('root'), `${LAYOUT.root.size}M`, uuid(uuidSeed, 'a')],
     log,
   );
-  await run(
-    'mke2fs',
-    [
-      '-q',
-      '-F',
-      '-t',
-      'ext4',
-      '-L',
-      'clawdy-state',
-      '-U',
-      uuid(uuidSeed, 'b'),
-      ...EXT4,
-      '-E',
-      `${FEATURES_E},offset=${offset('state')}`,
-      raw,
-      `${LAYOUT.state.size}M`,
-    ],
-    {
-      step: 'disk',
-      log,
-    },
-  );
+  await makeStateFileSystem(raw, LAYOUT.state.start * MiB, LAYOUT.state.size * MiB, uuidSeed, log);
   await run('guestfish', ['--format=raw', '--add', raw], {
     step: 'grub',
     log,
@@ -61,6 +40,23 @@ export async function buildDisk(tar: string, work: string, raw: string, uuidSeed
     input: GRUB_SCRIPT,
     hint: 'npm run doctor checks libguestfs and its kernel',
   });
+}
+
+/**
+ * Makes the empty file system of the state partition inside a raw disk.
+ * @param offset bytes from the start of the disk; `size` bytes too.
+ * @param uuidSeed 32 hex digits; the file system's id derives from it.
+ */
+export async function makeStateFileSystem(
+  raw: string,
+  offset: number,
+  size: number,
+  uuidSeed: string,
+  log: string,
+): Promise<void> {
+  const identity = ['-L', LAYOUT.state.label, '-U', uuid(uuidSeed, 'b')];
+  const place = ['-E', `${FEATURES_E},offset=${offset}`, raw, `${size / 1024}k`];
+  await run('mke2fs', ['-q', '-F', '-t', 'ext4', ...identity, ...EXT4, ...place], { step: 'disk', log });
 }
 
 /** Features that GRUB 2.06 (Debian 12) can't read stay off; the inode tables are written now, so that no first boot has to. */

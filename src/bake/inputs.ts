@@ -1,7 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Base, loadBase } from '../base/bases.ts';
+import type { Base, BootstrappedBase, VendorBase } from '../base/bases.ts';
 import { type PackageList, resolvePackages } from '../base/bootstrap.ts';
+import type { ChosenBase, Fallback } from '../base/choose.ts';
+import type { VendorImage } from '../base/vendor.ts';
+import { resolveVendorPackages } from '../base/vendor-packages.ts';
 import { findImage } from '../manifest/image.ts';
 import { type Layer, loadLayers } from '../manifest/layers.ts';
 import { isCached } from '../plan/cache.ts';
@@ -13,6 +16,9 @@ export interface BakeInputs {
   root: string;
   dist: string;
   base: Base;
+  /** Only of a vendor base: its image, and what apt in the guest is to install, `name=version`. */
+  vendor?: { image: VendorImage; install: string[] };
+  fallback?: Fallback;
   layers: Layer[];
   /** Union of the active layers' packages. */
   layerPackages: string[];
@@ -28,14 +34,9 @@ const IMAGE_CODE = ['packer', 'src/bake', 'src/manifest', 'src/plan', 'src/seal'
 const LAYER_FILES = ['layer.yaml', 'apply.sh', 'rootfs', 'checks', 'launch.schema.yaml'];
 
 /** Reads the manifests and asks the archive for today's versions. */
-export async function resolveInputs(root: string, baseName: string, log: string): Promise<BakeInputs> {
-  const base = loadBase(baseName);
+export async function resolveInputs(root: string, chosen: ChosenBase, log: string): Promise<BakeInputs> {
   const layers = loadLayers(root);
   const layerPackages = [...new Set(layers.flatMap((layer) => layer.packages))].sort();
-  const [baseResolved, resolved] = await Promise.all([
-    resolvePackages(base, base.packages, log),
-    resolvePackages(base, [...base.packages, ...layerPackages], log),
-  ]);
   const code = (...paths: string[]) =>
     hashFiles(
       root,
@@ -49,10 +50,54 @@ export async function resolveInputs(root: string, baseName: string, log: string)
       LAYER_FILES.map((file) => join(layer.dir, file)).filter((path) => existsSync(path)),
     ),
   }));
+  const runtimeKey = hashOf(['runtime', code('rootfs/runtime', 'src/bake/runtime.ts', '.npmrc')]);
+  const { base, fallback } = chosen;
+  const what = { packages: layerPackages, runtimeKey, code, log };
+  const prepared =
+    base.kind === 'vendor'
+      ? await vendorInputs(base, chosen.vendor as VendorImage, what)
+      : await bootstrappedInputs(base, what);
+  // An image that had to fall back is never taken for one that was asked for, nor the other way round.
+  const asked = fallback ? [`instead of ${fallback.requested}`] : [];
+  const image = hashOf(['image', prepared.keys.prepared, layerHashes, code(...IMAGE_CODE), ...asked]);
+  return {
+    root,
+    dist: join(root, 'dist'),
+    base,
+    ...(fallback ? { fallback } : {}),
+    ...(prepared.vendor ? { vendor: prepared.vendor } : {}),
+    layers,
+    layerPackages,
+    resolved: prepared.resolved,
+    layerHashes,
+    keys: { ...prepared.keys, runtime: runtimeKey, image },
+  };
+}
+
+interface Preparing {
+  /** The layers' packages. */
+  packages: string[];
+  runtimeKey: string;
+  /** Digest of files of the project. */
+  code: (...paths: string[]) => string;
+  log: string;
+}
+
+interface Prepared {
+  resolved: PackageList;
+  keys: { base: string; prepared: string };
+  vendor?: { image: VendorImage; install: string[] };
+}
+
+async function bootstrappedInputs(base: BootstrappedBase, what: Preparing): Promise<Prepared> {
+  const { packages, runtimeKey, code, log } = what;
+  const [baseResolved, resolved] = await Promise.all([
+    resolvePackages(base, base.packages, log),
+    resolvePackages(base, [...base.packages, ...packages], log),
+  ]);
   // mmdebstrap writes the mirror into the image's sources.
   const mirror = process.env.CLAWDY_MIRROR ?? '';
   const baseKey = hashOf(['base', base, mirror, baseResolved, code('src/base/bootstrap.ts', 'src/base/contract.sh')]);
-  const runtimeKey = hashOf(['runtime', code('rootfs/runtime', 'src/bake/runtime.ts', '.npmrc')]);
   const prepared = hashOf([
     'prepared',
     baseKey,
@@ -60,17 +105,24 @@ export async function resolveInputs(root: string, baseName: string, log: string)
     resolved,
     code('src/bake/prepare.ts', 'src/bake/disk.ts', 'src/bake/disk-layout.ts'),
   ]);
-  const image = hashOf(['image', prepared, layerHashes, code(...IMAGE_CODE)]);
-  return {
-    root,
-    dist: join(root, 'dist'),
+  return { resolved, keys: { base: baseKey, prepared } };
+}
+
+/** Code that decides what is on a prepared disk of a vendor's. */
+const VENDOR_CODE = ['vendor-prepare.ts', 'vendor-disk.ts', 'partitions.ts', 'disk.ts', 'disk-layout.ts', 'packer.ts'];
+
+async function vendorInputs(base: VendorBase, image: VendorImage, what: Preparing): Promise<Prepared> {
+  const { packages, runtimeKey, code, log } = what;
+  const { resolved, install } = await resolveVendorPackages(base, image, packages, log);
+  const prepared = hashOf([
+    'prepared',
+    image.sha256,
     base,
-    layers,
-    layerPackages,
+    runtimeKey,
     resolved,
-    layerHashes,
-    keys: { base: baseKey, runtime: runtimeKey, prepared, image },
-  };
+    code('packer', ...VENDOR_CODE.map((name) => join('src/bake', name))),
+  ]);
+  return { resolved, keys: { base: image.sha256, prepared }, vendor: { image, install } };
 }
 
 /** What a bake of these inputs would do. */
@@ -85,7 +137,7 @@ export function planBake(inputs: BakeInputs, force: boolean): Plan {
     inputHash: keys.image,
     existing,
     steps: [
-      { name: 'base', inputs: keys.base, state: state(needsPrepare && !isCached('base', keys.base)) },
+      { name: 'base', inputs: keys.base, state: state(needsPrepare && !inputs.vendor && !isCached('base', keys.base)) },
       { name: 'runtime', inputs: keys.runtime, state: state(needsPrepare && !isCached('runtime', keys.runtime)) },
       { name: 'prepare', inputs: keys.prepared, state: state(needsPrepare) },
       { name: 'packer', inputs: keys.image, state: state(!existing) },

@@ -6,15 +6,19 @@ import { BuildError } from '../process/errors.ts';
 import { sequence } from '../process/sequence.ts';
 
 /** Enough for apply and seal under emulation on a busy machine; measured: one to two minutes. */
-const TIME_LIMIT_MINUTES = 25;
+const APPLY_LIMIT_MINUTES = 25;
 
 export interface PackerInputs {
   /** The project's root. */
   root: string;
-  /** The prepared disk, qcow2. */
+  /** The disk to boot, qcow2. */
   disk: string;
-  /** Archive of the payload folder. */
+  /** Archive of the payload folder: apply.sh, seal.sh and what they read. */
   payload: string;
+  /** A file that the guest finds as the disk /dev/disk/by-id/virtio-<name>, read-only. */
+  attach?: { name: string; file: string };
+  /** Default: what applying layers may take. */
+  limitMinutes?: number;
   /** Folder for this run alone; the baked disk ends in its `out/`. */
   work: string;
   accelerator: Accelerator;
@@ -23,7 +27,7 @@ export interface PackerInputs {
 }
 
 /**
- * Boots the prepared disk, applies the layers and seals it.
+ * Boots a disk, runs the payload's apply.sh in it and seals it.
  *
  * Packer and its QEMU live in a PID namespace that dies with this process, so that no bake, however it ends, leaves
  * a stray QEMU; on a failure the disk stays (`-on-error=abort`) for `make shell`.
@@ -50,7 +54,7 @@ export async function runPacker(inputs: PackerInputs, detail: (text: string) => 
       },
       tail: provisionerLines,
     },
-    TIME_LIMIT_MINUTES,
+    inputs.limitMinutes ?? APPLY_LIMIT_MINUTES,
   );
   const key = join(work, 'key');
   await sh`ssh-keygen -q -t ed25519 -N ${''} -C clawdy-bake -f ${key}`;
@@ -59,11 +63,9 @@ export async function runPacker(inputs: PackerInputs, detail: (text: string) => 
     cpSync(join(inputs.root, 'packer', 'plugins.pkr.hcl'), join(template, 'plugins.pkr.hcl'));
     await sh`packer init ${template}`;
   }
-  const { disk: prepared, payload, accelerator } = inputs;
-  writeFileSync(
-    variables,
-    hclVariables({ disk: prepared, payload, work, output, accelerator, machine: machineArgs(accelerator) }),
-  );
+  const { disk: booted, payload, accelerator } = inputs;
+  const machine = [...machineArgs(accelerator), ...attachArgs(inputs.attach)];
+  writeFileSync(variables, hclVariables({ disk: booted, payload, work, output, accelerator, machine }));
   const timer = setInterval(() => detail(lastConsoleLine(join(work, 'console.log'))), 2000);
   try {
     // `exec`: the death signal must watch this process, not the shell between.
@@ -101,6 +103,19 @@ function machineArgs(accelerator: Accelerator): string[][] {
   return args.flatMap((word, index) => (index % 2 ? [] : [[word, args[index + 1] as string]]));
 }
 
+/**
+ * Not `-drive`: given once, Packer would take it for its own disk's. The last free PCI slot, because the BIOS boots the first
+ * disk it finds. A comma in a path is doubled (qemu(1)).
+ */
+function attachArgs(attach: PackerInputs['attach']): string[][] {
+  if (!attach) return [];
+  const file = attach.file.replaceAll(',', ',,');
+  return [
+    ['-blockdev', `driver=raw,node-name=attached,read-only=on,file.driver=file,file.filename=${file}`],
+    ['-device', `virtio-blk-pci,drive=attached,serial=${attach.name},addr=0x1e`],
+  ];
+}
+
 /** HCL's literal syntax for strings and lists is JSON's, but for `${`. */
 function hclVariables(values: Record<string, unknown>): string {
   return Object.entries(values)
@@ -113,9 +128,11 @@ function writeSeed(work: string, publicKey: string): void {
   const seed = join(work, 'seed');
   mkdirSync(seed, { recursive: true });
   writeFileSync(join(seed, 'meta-data'), 'instance-id: bake\nlocal-hostname: bake\n');
-  // `locale: false`: cloud-init would leave the build's locale in /etc.
+  // `locale: false`: cloud-init would leave the build's locale in /etc. The root's size is ours to say, not growpart's.
   const userData = {
     locale: false,
+    growpart: { mode: 'off' },
+    resize_rootfs: false,
     users: [],
     disable_root: false,
     ssh_authorized_keys: [publicKey],

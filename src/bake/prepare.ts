@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Base } from '../base/bases.ts';
+import type { BootstrappedBase } from '../base/bases.ts';
 import { addPackages } from '../base/bootstrap.ts';
 import { run } from '../process/run.ts';
 import { buildDisk } from './disk.ts';
@@ -13,7 +13,7 @@ export const PREPARED = { tar: 'root.tar', disk: 'disk.qcow2' } as const;
  * (for Packer). Nothing of a layer but its packages is in it, so editing a layer doesn't come back here.
  */
 export async function prepare(
-  base: Base,
+  base: BootstrappedBase,
   inputs: { baseTar: string; runtimeTar: string; packages: string[]; key: string },
   dir: string,
   log: string,

@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { loadBase } from '../base/bases.ts';
 import { mmdebstrap } from '../base/bootstrap.ts';
 import type { ImageManifest } from '../manifest/image.ts';
 import { cacheDir, cached, isCached } from '../plan/cache.ts';
@@ -25,16 +24,18 @@ export async function imageTree(image: ImageManifest, payload: string, log: stri
       [
         '--variant=custom',
         '--skip=check/empty,update,cleanup',
-        `--setup-hook=tar -C "$1" --numeric-owner -xpf '${prepared}'`,
+        // mmdebstrap begins with settings of its own; a vendor's tree may have none by these names to replace them.
+        `--setup-hook=find "$1/etc" "$1/var" -type f -delete && tar -C "$1" --numeric-owner -xpf '${prepared}'`,
         `--customize-hook=mkdir "$1/tmp/payload" && tar -C "$1/tmp/payload" -xf '${payload}'`,
         '--customize-hook=chroot "$1" sh /tmp/payload/apply.sh /tmp/payload',
         '--customize-hook=chroot "$1" sh /tmp/payload/seal.sh',
         // mmdebstrap's own setting; its cleanup, which would take it away, would also touch what seal.sh left.
-        '--customize-hook=rm "$1/etc/apt/apt.conf.d/00mmdebstrap"',
-        loadBase(image.base.id).suite,
+        '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/00mmdebstrap"',
+        // No suite: nothing is installed.
+        '',
         join(into, 'root.tar'),
       ],
-      { step: 'tree', log },
+      { step: 'tree', log, sources: [] },
     );
   });
   return join(dir, 'root.tar');

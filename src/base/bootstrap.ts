@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BuildError } from '../process/errors.ts';
 import { run } from '../process/run.ts';
-import type { Base } from './bases.ts';
+import type { BootstrappedBase } from './bases.ts';
 
 /** `name version` lines, sorted: what apt would install or what dpkg says is there. */
 export type PackageList = string[];
 
-const OFFLINE_HINT = 'check that the Debian archive can be reached (a proxy goes into http_proxy), then repeat';
+const OFFLINE_HINT = "check that the distribution's archive can be reached (a proxy goes into http_proxy), then repeat";
 
 /** Recommends are off: an image holds what somebody asked for. Documentation but the licences stays out. */
 const COMMON_ARGS = [
@@ -23,7 +23,7 @@ const COMMON_ARGS = [
  * Asks the archive, now, for the versions that an installation of these packages would hold. The answer is part of
  * the input hash, so that a security update is a new input.
  */
-export async function resolvePackages(base: Base, packages: string[], log: string): Promise<PackageList> {
+export async function resolvePackages(base: BootstrappedBase, packages: string[], log: string): Promise<PackageList> {
   const dir = await mkdtemp(join(tmpdir(), 'clawdy-resolve-'));
   const file = join(dir, 'resolved');
   try {
@@ -44,7 +44,7 @@ export async function resolvePackages(base: Base, packages: string[], log: strin
 }
 
 /** Bootstraps the pristine base as a root archive. */
-export async function bootstrapBase(base: Base, tar: string, log: string): Promise<void> {
+export async function bootstrapBase(base: BootstrappedBase, tar: string, log: string): Promise<void> {
   await mmdebstrap(
     [
       '--variant=apt',
@@ -60,7 +60,7 @@ export async function bootstrapBase(base: Base, tar: string, log: string): Promi
 
 /** Adds packages and another archive's files to a root archive, with the settings that the base was made with. */
 export async function addPackages(
-  base: Base,
+  base: BootstrappedBase,
   from: string,
   packages: string[],
   tar: string,
@@ -89,16 +89,14 @@ function hook(name: string): string {
 
 /**
  * mmdebstrap picks root or a user namespace by itself; its own log goes to ours.
- * A mirror of one's own is named by CLAWDY_MIRROR, else mmdebstrap's default for the suite is used.
+ *
+ * @param more `sources`: lines of a sources.list. Without them a mirror of one's own is named by CLAWDY_MIRROR, else
+ * mmdebstrap's default for the suite is used.
  */
 export async function mmdebstrap(
   args: string[],
-  more: { log: string; step?: string; env?: Record<string, string> },
+  more: { log: string; step?: string; env?: Record<string, string>; sources?: string[] },
 ): Promise<void> {
-  const mirror = process.env.CLAWDY_MIRROR;
-  await run('mmdebstrap', ['--mode=auto', ...args, ...(mirror ? [mirror] : [])], {
-    step: 'base',
-    hint: OFFLINE_HINT,
-    ...more,
-  });
+  const { sources = process.env.CLAWDY_MIRROR ? [process.env.CLAWDY_MIRROR] : [], ...how } = more;
+  await run('mmdebstrap', ['--mode=auto', ...args, ...sources], { step: 'base', hint: OFFLINE_HINT, ...how });
 }

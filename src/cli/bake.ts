@@ -1,38 +1,84 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { bake } from '../bake/bake.ts';
-import { planBake, resolveInputs } from '../bake/inputs.ts';
-import { baseNames, loadBase } from '../base/bases.ts';
+import { type BakeInputs, planBake, resolveInputs } from '../bake/inputs.ts';
+import { baseNames } from '../base/bases.ts';
+import { type ChosenBase, chooseBase, DEFAULT_BASE, FALLBACK_BASE, fallbackWarning } from '../base/choose.ts';
 import { renderPlan } from '../plan/plan.ts';
 import { Progress } from '../process/progress.ts';
+
+interface Options {
+  base?: string;
+  fallback: boolean;
+  baseMirror?: string;
+  baseKey?: string;
+  force: boolean;
+  plan: boolean;
+  json: boolean;
+}
 
 export function bakeCommand(root: string): Command {
   return new Command('bake')
     .description('bake a golden image from a base and the layers')
-    .option('--base <name>', `one of ${baseNames().join(', ')}`, 'debian-13')
+    .addOption(
+      new Option(
+        '--base <name>',
+        `one of ${baseNames().join(', ')}, or a definition's file; default: ${DEFAULT_BASE}, else ${FALLBACK_BASE}`,
+      ).env('CLAWDY_BASE'),
+    )
+    .option('--no-fallback', `fail where ${DEFAULT_BASE} can't be reached`)
+    .addOption(
+      new Option('--base-mirror <place>', "URL or folder with a vendor's image, SHA256SUMS and SHA256SUMS.gpg").env(
+        'CLAWDY_BASE_MIRROR',
+      ),
+    )
+    .addOption(
+      new Option('--base-key <file>', "keyring to trust instead of the vendor's; only with --base-mirror").env(
+        'CLAWDY_BASE_KEY',
+      ),
+    )
     .option('--force', 'bake even when an image with these inputs is there', false)
     .option('--plan', 'show the steps and stop', false)
     .option('--json', 'the result, and only it, on standard output', false)
-    .action(async (options: { base: string; force: boolean; plan: boolean; json: boolean }) => {
-      const progress = new Progress();
-      loadBase(options.base);
-      mkdirSync(join(root, 'dist'), { recursive: true });
-      rmSync(join(root, 'dist', 'resolve.log'), { force: true });
-      const inputs = await progress.step('resolve packages', () =>
-        resolveInputs(root, options.base, join(root, 'dist', 'resolve.log')),
-      );
-      const plan = planBake(inputs, options.force);
-      if (options.plan) {
-        print(options.json ? JSON.stringify(plan) : renderPlan(plan));
-        return;
-      }
-      const result = await bake(inputs, plan, progress);
-      if (options.json) print(JSON.stringify(result));
-      else if (result.cached)
-        progress.say(`nothing to do: ${relative(root, result.path)} has these inputs (--force bakes anew)`);
-      else progress.say(`baked ${relative(root, result.path)} in ${result.seconds.toFixed(0)} s; make test proves it`);
-    });
+    .action((options: Options) => runBake(root, options, new Progress()));
+}
+
+async function runBake(root: string, options: Options, progress: Progress): Promise<void> {
+  const chosen = await choose(options, progress);
+  const inputs = await resolve(root, chosen, progress);
+  const plan = planBake(inputs, options.force);
+  if (options.plan) {
+    print(options.json ? JSON.stringify(plan) : renderPlan(plan));
+    return;
+  }
+  const result = await bake(inputs, plan, progress);
+  if (options.json) print(JSON.stringify(result));
+  else if (result.cached)
+    progress.say(`nothing to do: ${relative(root, result.path)} has these inputs (--force bakes anew)`);
+  else progress.say(`baked ${relative(root, result.path)} in ${result.seconds.toFixed(0)} s; make test proves it`);
+  // Once more where the eye ends up.
+  if (result.fallback)
+    progress.say(`!! it is ${result.base}: ${result.fallback.requested} couldn't be reached (see above)`);
+}
+
+async function choose(options: Options, progress: Progress): Promise<ChosenBase> {
+  const mirror = { from: options.baseMirror || undefined, key: options.baseKey || undefined };
+  const chosen = await chooseBase({
+    name: options.base || undefined,
+    mayFallBack: options.fallback,
+    mirror,
+    progress,
+  });
+  if (chosen.fallback) progress.say(fallbackWarning(chosen.fallback));
+  return chosen;
+}
+
+async function resolve(root: string, chosen: ChosenBase, progress: Progress): Promise<BakeInputs> {
+  const log = join(root, 'dist', 'resolve.log');
+  mkdirSync(join(root, 'dist'), { recursive: true });
+  rmSync(log, { force: true });
+  return progress.step('resolve packages', () => resolveInputs(root, chosen, log));
 }
 
 function print(text: string): void {

@@ -12,7 +12,14 @@ export const imageSchema = z.strictObject({
   created: z.iso.datetime(),
   /** Equal inputs are not baked twice. */
   inputHash: sha256,
-  base: z.strictObject({ id: z.string(), sha256 }),
+  base: z.strictObject({
+    id: z.string(),
+    sha256,
+    /** The vendor's signed image, where the base is one. */
+    vendor: z.strictObject({ image: z.string(), sha256, from: z.string() }).optional(),
+    /** Which base was asked for and couldn't be reached; such an image is never published. */
+    fallback: z.strictObject({ requested: z.string(), reason: z.string() }).optional(),
+  }),
   disk: z.strictObject({
     /** SHA-256 of the raw disk; what everything downstream carries. */
     rawSha256: sha256,
@@ -43,6 +50,20 @@ export function readImage(dir: string): ImageManifest {
   if (!parsed.success)
     throw inputError('image', `${file}: ${z.prettifyError(parsed.error)}`, 'bake it again: make bake');
   return parsed.data;
+}
+
+/**
+ * For every stage that hands an image to others.
+ * @throws BuildError (input) for an image whose base isn't the one that was asked for.
+ */
+export function refuseFallback({ id, base }: Pick<ImageManifest, 'id' | 'base'>): void {
+  if (!base.fallback) return;
+  const { requested, reason } = base.fallback;
+  throw inputError(
+    'image',
+    `${id} is ${base.id} because ${requested} couldn't be reached (${reason})`,
+    `bake the one you want by name: make bake BASE=${base.id}, or BASE=${requested}`,
+  );
 }
 
 /** Undefined for what isn't JSON; the schema then says what was expected. */

@@ -1,7 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LAYOUT, MiB } from '../bake/disk-layout.ts';
+import { LAYOUT } from '../bake/disk-layout.ts';
+import { labelled, type Partition, readPartitions } from '../bake/partitions.ts';
 import { BuildError } from '../process/errors.ts';
 import { run } from '../process/run.ts';
 import { BLOCK_BYTES, digestDisk } from './digest.ts';
@@ -24,6 +25,8 @@ export interface Sealed {
  */
 export async function sealDisk(options: {
   disk: string;
+  /** Label of the root's file system. */
+  rootLabel: string;
   into: string;
   /** The build's console log: it holds the build's public host keys, which must be nowhere on the disk. */
   console: string;
@@ -34,14 +37,15 @@ export async function sealDisk(options: {
   const raw = join(into, 'disk.raw');
   const qcow2 = join(into, 'disk.qcow2');
   await run('qemu-img', ['convert', '-O', 'raw', options.disk, raw], { step: 'seal', log });
-  await discardFreeBlocks(raw, log);
+  const partitions = await readPartitions(raw, 'seal');
+  await discardFreeBlocks(raw, partitions, log);
   const needles = needlesOf({ publicKey: options.publicKey, console: readFileSync(options.console, 'utf8') });
   if (needles.length < 2) {
     throw new BuildError('seal', "the build's console shows no host key to search the disk for", 'read its console', {
       log: options.console,
     });
   }
-  const disk = new Ext4(raw, LAYOUT.root.start * MiB);
+  const disk = new Ext4(raw, labelled(partitions, options.rootLabel, 'seal').start);
   const [digest, entries] = await Promise.all([
     digestDisk(raw, needles),
     disk.list(),
@@ -51,7 +55,7 @@ export async function sealDisk(options: {
       { step: 'seal', log },
     ),
   ]);
-  const state = await new Ext4(raw, LAYOUT.state.start * MiB).list();
+  const state = await new Ext4(raw, labelled(partitions, LAYOUT.state.label, 'seal').start).list();
   const faults = [
     ...(await unclean(disk, entries)),
     ...state.map(({ path }) => `clawdy-state:${path}: state that only an instance's first boot may make`),
@@ -78,14 +82,17 @@ export async function sealDisk(options: {
 }
 
 /**
- * Makes free blocks of the root read as zeros. The guest's own fstrim reaches only what fills whole clusters of the
+ * Makes free blocks of every ext4 read as zeros. The guest's own fstrim reaches only what fills whole clusters of the
  * qcow2: a deleted file of one block stays readable in the raw disk (seen: the build's key).
  */
-async function discardFreeBlocks(raw: string, log: string): Promise<void> {
-  const device = `${raw}?offset=${LAYOUT.root.start * MiB}`;
-  // A first pass settles what a boot leaves to tidy (exit 1: "errors corrected"); e2fsck discards only in a pass that changes nothing.
-  await run('e2fsck', ['-f', '-y', device], { step: 'seal', log, ok: [0, 1] });
-  await run('e2fsck', ['-f', '-y', '-E', 'discard', device], { step: 'seal', log });
+async function discardFreeBlocks(raw: string, partitions: Partition[], log: string): Promise<void> {
+  for (const { start, label } of partitions) {
+    if (label === undefined) continue;
+    const device = `${raw}?offset=${start}`;
+    // A first pass settles what a boot leaves to tidy (exit 1: "errors corrected"); e2fsck discards only in a pass that changes nothing.
+    await run('e2fsck', ['-f', '-y', device], { step: 'seal', log, ok: [0, 1] });
+    await run('e2fsck', ['-f', '-y', '-E', 'discard', device], { step: 'seal', log });
+  }
 }
 
 function fileLine({ path, type, mode, uid, gid, size }: Entry): string {

@@ -10,7 +10,7 @@ import { ROOT } from '../image.ts';
 
 /** A fresh clone with a cache of its own: what a new user has. */
 const clone = mkdtempSync(join(tmpdir(), 'clawdy-clone-'));
-const env = { XDG_CACHE_HOME: join(clone, '.cache'), CI: '1' };
+const env = { XDG_CACHE_HOME: join(clone, '.cache'), CI: '1', CLAWDY_BASE: 'debian-13' };
 
 test.before(async () => {
   await execa('git', ['clone', '--quiet', ROOT, join(clone, 'project')]);
