@@ -92,6 +92,7 @@ test.serial(
       t.regex(blocked, /10\.0\.0\.0\/8/);
       await box.exec(`cat /var/tmp/ca.crt >>/etc/ssl/certs/ca-certificates.crt
 printf '%s openrouter.ai\n' ${peer.address} >>/etc/hosts
+printf 'nameserver 127.0.0.53\n' >/etc/resolv.conf
 systemctl restart systemd-resolved.service clawdy-keys.service && sleep 3`);
       await serve('openrouter.ai');
       t.is((await ask(box, 'POST', chat)).status, 503);
