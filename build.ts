@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { bakeCommand } from './src/cli/bake.ts';
+import { benchCommand } from './src/cli/bench.ts';
 import { cleanCommand } from './src/cli/clean.ts';
 import { devCommand } from './src/cli/dev.ts';
 import { docsCommand } from './src/cli/docs.ts';
@@ -40,6 +41,7 @@ for (const command of [
   lintCommand(root),
   docsCommand(root),
   newLayerCommand(root),
+  benchCommand(root),
   cleanCommand(root),
 ]) {
   // A wrong option is a usage error, told apart from a failed step.

@@ -1,0 +1,55 @@
+import { join, resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import { bootstrappedNames } from '../base/bases.ts';
+import { FALLBACK_BASE } from '../base/choose.ts';
+import { type Part, runBakeBench } from '../bench/bake.ts';
+import { imageSize } from '../bench/image-size.ts';
+import type { BakeBench } from '../bench/result.ts';
+import { renderSize } from '../bench/size.ts';
+import { EXIT } from '../process/errors.ts';
+import { Progress } from '../process/progress.ts';
+
+export function benchCommand(root: string): Command {
+  const command = new Command('bench').description('measure: how long a bake takes, how large an image is');
+  command
+    .command('bake')
+    .description('time our bake, cold and after an edit, and a plain Packer template on the same base')
+    .addOption(new Option('--base <name>', 'a bootstrapped base').choices(bootstrappedNames()).default(FALLBACK_BASE))
+    .addOption(new Option('--only <part>', 'run one of the two').choices(['ours', 'plain']))
+    .option('--json', 'the result, and only it, on standard output', false)
+    .action(async (options: { base: string; only?: Part; json: boolean }) => {
+      const progress = new Progress();
+      const parts: Part[] = options.only ? [options.only] : ['ours', 'plain'];
+      const result = await runBakeBench(root, options.base, parts, progress);
+      reportBake(result, options.json);
+    });
+  command
+    .command('size')
+    .description('the disk of an image, raw and compressed, and what it is made of')
+    .option('--image <folder>', 'the image', join('dist', 'latest'))
+    .option('--json', 'the result, and only it, on standard output', false)
+    .action(async (options: { image: string; json: boolean }) => {
+      const size = await imageSize(root, resolve(root, options.image), new Progress());
+      print(options.json ? JSON.stringify(size) : renderSize(size));
+    });
+  return command;
+}
+
+/** Prints whatever was measured; a script sees by the exit code that a half of it is missing. */
+export function reportBake(result: BakeBench, json: boolean): void {
+  print(json ? JSON.stringify(result) : renderBake(result));
+  if (result.plainFailed) process.exitCode = EXIT.failed;
+}
+
+function renderBake({ ours, plain, ratio, plainFailed }: BakeBench): string {
+  return [
+    ...(ours ? [`ours, cold        ${ours.cold} s`, `ours, after edit  ${ours.edit} s`] : []),
+    ...(plain === null ? [] : [`plain             ${plain} s`]),
+    ...(plainFailed ? [`plain             failed: ${plainFailed}`] : []),
+    ...(ratio === null ? [] : [`plain / ours      ${ratio}`]),
+  ].join('\n');
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
