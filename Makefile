@@ -10,7 +10,6 @@ BASE  ?=
 LAYER ?=
 CLAIM ?=
 NAME  ?=
-NAME  ?=
 ARGS  ?=
 
 DEPS := node_modules/.package-lock.json
@@ -37,15 +36,15 @@ setup: $(DEPS) ## Install what this machine lacks (asks, unless root, CI or ARGS
 ready: $(DEPS)
 	@npm run -s setup
 
-bake: ready ## Bake a golden image into dist/ (BASE=debian-13, ARGS=--force)
+bake: ready ## Bake a golden image into dist/ (BASE=ubuntu-24.04, ubuntu-26.04, debian-13 or debian-12; ARGS=--force)
 	@npm run -s bake -- $(if $(BASE),--base $(BASE)) $(ARGS)
 
 test: ready ## Lint, then unit, container and VM tests of the newest image (CLAIM=id: that claim alone)
 	@npm run -s test -- $(if $(CLAIM),--claim $(CLAIM)) $(ARGS)
 
-test-full: ready ## Bake anew, whatever is there, and run all tests on that
-	@npm run -s bake -- --force $(if $(BASE),--base $(BASE))
-	@npm run -s test -- $(ARGS)
+test-full: ready ## Bake anew, whatever is there, and run all tests on that, e2e too (BASE and ARGS as for bake)
+	@npm run -s bake -- --force $(if $(BASE),--base $(BASE)) $(ARGS)
+	@npm run -s test -- --full
 
 lint: $(DEPS) ## Types, TypeScript and shell style, manifests of the layers (ARGS=--fix)
 	@npm run -s lint -- $(ARGS)

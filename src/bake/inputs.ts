@@ -134,6 +134,7 @@ export function planBake(inputs: BakeInputs, force: boolean): Plan {
   return {
     stage: 'bake',
     base: inputs.base.id,
+    fallback: inputs.fallback ?? null,
     inputHash: keys.image,
     existing,
     steps: [

@@ -1,5 +1,6 @@
 import { stat, truncate } from 'node:fs/promises';
 import type { VendorBase } from '../base/bases.ts';
+import { rawVendorImage, type VendorImage } from '../base/vendor.ts';
 import { BuildError } from '../process/errors.ts';
 import { run } from '../process/run.ts';
 import { makeStateFileSystem } from './disk.ts';
@@ -17,18 +18,18 @@ const SECTOR = 512;
  * behind it comes the partition that grows instead. Every other partition stays where it is: boot loaders hold block
  * numbers. The root's file system grows into its partition in the guest (packer/prepare.sh).
  *
- * @param image the vendor's image, qcow2; it is only read.
+ * @param image is only read.
  * @param raw the disk to write.
  * @param uuidSeed 32 hex digits for the state's file system id.
  */
 export async function reshapeVendorDisk(
   base: VendorBase,
-  image: string,
+  image: VendorImage,
   raw: string,
   uuidSeed: string,
   log: string,
 ): Promise<void> {
-  await run('qemu-img', ['convert', '-O', 'raw', image, raw], { step: 'disk', log });
+  await rawVendorImage(image, raw, log);
   const partitions = await readPartitions(raw, 'disk');
   const root = labelled(partitions, base.rootLabel, 'disk');
   if (partitions.at(-1) !== root)

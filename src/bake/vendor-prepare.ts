@@ -44,7 +44,7 @@ export async function prepareVendor(
   const log = join(inputs.logs, 'prepare.log');
   mkdirSync(work, { recursive: true });
   const [raw, shaped] = [join(work, 'shaped.raw'), join(work, 'shaped.qcow2')];
-  await reshapeVendorDisk(base, inputs.image.file, raw, inputs.key, log);
+  await reshapeVendorDisk(base, inputs.image, raw, inputs.key, log);
   const { number } = labelled(await readPartitions(raw, 'prepare'), base.rootLabel, 'prepare');
   await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, shaped], { step: 'prepare', log });
   await rm(raw);
@@ -59,7 +59,7 @@ export async function prepareVendor(
   );
   const prepared = join(dir, PREPARED.disk);
   // Copied, not moved: it leaves out what the guest has freed, and the cache may be on another file system.
-  await run('qemu-img', ['convert', '-O', 'qcow2', disk, prepared], { step: 'prepare', log });
+  await run('qemu-img', ['convert', '-f', 'qcow2', '-O', 'qcow2', disk, prepared], { step: 'prepare', log });
   await archiveRoot(prepared, number, join(dir, PREPARED.tar), log);
 }
 

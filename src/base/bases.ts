@@ -33,6 +33,8 @@ const vendorSchema = z.strictObject({
   image: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._+-]*$/),
   /** Keyring that signs SHA256SUMS: a file of src/base/keys, or an absolute path. */
   key: z.string().min(1),
+  /** Fingerprints of the primary keys in it that may sign; src/base/keys/README.md says whose they are. */
+  fingerprints: z.array(z.string().regex(/^[0-9A-F]{40}$/)).min(1),
   /** Label of the root's ext4. */
   rootLabel: z.string().min(1).max(16),
   /** Size the root gets, in MiB; it never grows after that. */
@@ -56,6 +58,11 @@ export function baseNames(): string[] {
     .filter((name) => name.endsWith('.yaml'))
     .map((name) => name.slice(0, -'.yaml'.length))
     .sort();
+}
+
+/** The bases that are made here from packages: they need no vendor's site. */
+export function bootstrappedNames(): string[] {
+  return baseNames().filter((name) => loadBase(name).kind === 'bootstrapped');
 }
 
 /**

@@ -26,7 +26,7 @@ export interface ChosenBase {
 export interface ChooseOptions {
   /** As a person named it; undefined: the default, which alone may be replaced. */
   name?: string | undefined;
-  /** False for whatever isn't a bake by hand: publishing and nightly runs must get what they ask for, or nothing. */
+  /** False for whatever isn't a bake by hand: publishing must get what it asks for, or nothing. In CI nothing may. */
   mayFallBack: boolean;
   mirror?: BaseMirror;
   /** Shows the download as a step. */
@@ -36,8 +36,8 @@ export interface ChooseOptions {
 /**
  * Loads a base and, if it is a vendor's, its image.
  *
- * Falls back only when nobody named the base or its mirror, and only because it couldn't be reached: a wrong signature
- * or checksum is an attack or a fault that must be seen.
+ * Falls back only by hand, when nobody named the base or its mirror, and only because nobody answered there: a wrong or
+ * missing signature or a wrong checksum is an attack or a fault that must be seen. CI gets what it asks for, or nothing.
  */
 export async function chooseBase(options: ChooseOptions): Promise<ChosenBase> {
   const { name, mayFallBack, mirror = {}, progress } = options;
@@ -53,9 +53,17 @@ export async function chooseBase(options: ChooseOptions): Promise<ChosenBase> {
       : fetchVendor(base, mirror));
     return { base, vendor };
   } catch (error) {
-    if (!(error instanceof Unreachable) || !mayFallBack || name || mirror.from) throw error;
+    if (!(error instanceof Unreachable) || name || mirror.from) throw error;
+    if (process.env.CI) throw named(error);
+    if (!mayFallBack) throw error;
     return { base: loadBase(FALLBACK_BASE), fallback: { requested: base.id, reason: error.message } };
   }
+}
+
+/** In CI nobody sees a warning. */
+function named(error: Unreachable): Unreachable {
+  const hint = `nothing falls back in CI: name a base, CLAWDY_BASE=${FALLBACK_BASE}`;
+  return new Unreachable(error.step, error.message, hint, { cause: error });
 }
 
 /** The block that nobody overlooks. */

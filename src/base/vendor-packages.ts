@@ -4,12 +4,11 @@ import { join } from 'node:path';
 import { labelled, readPartitions } from '../bake/partitions.ts';
 import { cached } from '../plan/cache.ts';
 import { BuildError } from '../process/errors.ts';
-import { run } from '../process/run.ts';
 import { Ext4 } from '../seal/ext4.ts';
 import { parsePackages } from '../seal/seal.ts';
 import { keyFile, type VendorBase } from './bases.ts';
 import { mmdebstrap, type PackageList } from './bootstrap.ts';
-import type { VendorImage } from './vendor.ts';
+import { rawVendorImage, type VendorImage } from './vendor.ts';
 
 /** What an upgrade of a vendor's image and an installation of our packages make of it, by today's archive. */
 export interface VendorPackages {
@@ -22,6 +21,8 @@ export interface VendorPackages {
 /**
  * Asks the archive, now, what the guest will install. The simulation starts from the image's own dpkg database, so the
  * answer is what apt in the guest would come to as well, and the versions can be held to.
+ *
+ * @throws BuildError that names the archive, where it gives no answer: its image was had, so nothing falls back.
  */
 export async function resolveVendorPackages(
   base: VendorBase,
@@ -43,11 +44,23 @@ export async function resolveVendorPackages(
         sources: sourceLines(base),
         env: { CLAWDY_STATUS: status, CLAWDY_PACKAGES: packages.join(' '), CLAWDY_RESOLVED: answer },
       },
-    );
+    ).catch((cause: unknown) => {
+      throw cause instanceof BuildError ? archiveError(base, cause) : cause;
+    });
     return applyAnswer(parsePackages(await readFile(status, 'utf8')), await readFile(answer, 'utf8'));
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
+}
+
+function archiveError(base: VendorBase, cause: BuildError): BuildError {
+  const uris = base.archive.sources.map(({ uri }) => uri).join(', ');
+  return new BuildError(
+    'resolve',
+    `${base.id}'s image is here, but apt got no package versions from its archive, ${uris}: ${cause.message}`,
+    'check that the archive can be reached (a proxy goes into http_proxy), then repeat; or take a base of another archive: --base debian-13',
+    { log: cause.log, tail: cause.tail, exitCode: cause.exitCode, cause },
+  );
 }
 
 /** Lines of a sources.list for a vendor's archive. */
@@ -78,7 +91,7 @@ export function applyAnswer(installed: PackageList, answer: string): VendorPacka
 async function vendorStatus(base: VendorBase, image: VendorImage, log: string): Promise<string> {
   const { dir } = await cached('vendor-status', image.sha256, async (into) => {
     const raw = join(into, 'disk.raw');
-    await run('qemu-img', ['convert', '-O', 'raw', image.file, raw], { step: 'base', log });
+    await rawVendorImage(image, raw, log);
     const root = labelled(await readPartitions(raw, 'base'), base.rootLabel, 'base');
     const status = await new Ext4(raw, root.start).read('/var/lib/dpkg/status');
     if (!status.length)

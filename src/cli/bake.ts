@@ -3,8 +3,9 @@ import { join, relative } from 'node:path';
 import { Command, Option } from 'commander';
 import { bake } from '../bake/bake.ts';
 import { type BakeInputs, planBake, resolveInputs } from '../bake/inputs.ts';
-import { baseNames } from '../base/bases.ts';
+import { baseNames, loadBase } from '../base/bases.ts';
 import { type ChosenBase, chooseBase, DEFAULT_BASE, FALLBACK_BASE, fallbackWarning } from '../base/choose.ts';
+import type { BaseMirror } from '../base/vendor.ts';
 import { renderPlan } from '../plan/plan.ts';
 import { Progress } from '../process/progress.ts';
 
@@ -27,7 +28,7 @@ export function bakeCommand(root: string): Command {
         `one of ${baseNames().join(', ')}, or a definition's file; default: ${DEFAULT_BASE}, else ${FALLBACK_BASE}`,
       ).env('CLAWDY_BASE'),
     )
-    .option('--no-fallback', `fail where ${DEFAULT_BASE} can't be reached`)
+    .option('--no-fallback', `fail where ${DEFAULT_BASE} can't be reached; in CI it always does`)
     .addOption(
       new Option('--base-mirror <place>', "URL or folder with a vendor's image, SHA256SUMS and SHA256SUMS.gpg").env(
         'CLAWDY_BASE_MIRROR',
@@ -41,11 +42,19 @@ export function bakeCommand(root: string): Command {
     .option('--force', 'bake even when an image with these inputs is there', false)
     .option('--plan', 'show the steps and stop', false)
     .option('--json', 'the result, and only it, on standard output', false)
-    .action((options: Options) => runBake(root, options, new Progress()));
+    .action((options: Options, command: Command) => runBake(root, options, mirrorOf(options, command), new Progress()));
 }
 
-async function runBake(root: string, options: Options, progress: Progress): Promise<void> {
-  const chosen = await choose(options, progress);
+/** The place that counts: what the environment says about vendors' images says nothing about other bases. */
+function mirrorOf(options: Options, command: Command): BaseMirror {
+  const vendor = loadBase(options.base || DEFAULT_BASE).kind === 'vendor';
+  const counts = (name: 'baseMirror' | 'baseKey') =>
+    (vendor || command.getOptionValueSource(name) === 'cli') && options[name] ? options[name] : undefined;
+  return { from: counts('baseMirror'), key: counts('baseKey') };
+}
+
+async function runBake(root: string, options: Options, mirror: BaseMirror, progress: Progress): Promise<void> {
+  const chosen = await choose(options, mirror, progress);
   const inputs = await resolve(root, chosen, progress);
   const plan = planBake(inputs, options.force);
   if (options.plan) {
@@ -62,8 +71,7 @@ async function runBake(root: string, options: Options, progress: Progress): Prom
     progress.say(`!! it is ${result.base}: ${result.fallback.requested} couldn't be reached (see above)`);
 }
 
-async function choose(options: Options, progress: Progress): Promise<ChosenBase> {
-  const mirror = { from: options.baseMirror || undefined, key: options.baseKey || undefined };
+async function choose(options: Options, mirror: BaseMirror, progress: Progress): Promise<ChosenBase> {
   const chosen = await chooseBase({
     name: options.base || undefined,
     mayFallBack: options.fallback,

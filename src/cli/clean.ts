@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { staleWorkFolders } from '../bench/work-folder.ts';
 import { cacheRoot } from '../plan/cache.ts';
 import { has, run } from '../process/run.ts';
 
@@ -19,7 +20,9 @@ export function cleanCommand(root: string): Command {
     .option('--cache', 'also empty the cache of bases, prepared trees and runtimes, and their images in Docker', false)
     .option('--plan', 'list what would be removed and stop', false)
     .action(async (options: { cache: boolean; plan: boolean }) => {
-      const doomed = [join(root, 'dist'), ...(options.cache ? [cacheRoot()] : [])].filter((path) => existsSync(path));
+      // What killed runs of the bench left is of no use to anybody, so it isn't the cache's.
+      const cache = options.cache ? [cacheRoot()] : staleWorkFolders();
+      const doomed = [join(root, 'dist'), ...cache].filter((path) => existsSync(path));
       for (const path of doomed) {
         process.stderr.write(`${options.plan ? 'would remove' : 'removing'} ${path}\n`);
         if (!options.plan) await rm(path, { recursive: true, force: true });

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { mkdtemp, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
@@ -41,7 +42,7 @@ export async function cached(
   try {
     if (existsSync(dir)) return { dir, hit: true };
     // What a killed build of this key left; nobody else works under this lock.
-    const prefix = `.new-${key.slice(0, 12)}-`;
+    const prefix = halfPrefix(key);
     for (const name of readdirSync(parent).filter((name) => name.startsWith(prefix))) {
       await rm(join(parent, name), { recursive: true, force: true });
     }
@@ -58,4 +59,17 @@ export async function cached(
   } finally {
     await release();
   }
+}
+
+/** Takes out a result that proved wrong; the next call builds it anew. Whole or not at all, as it came. */
+export async function uncache(kind: string, key: string): Promise<void> {
+  const gone = join(cacheRoot(), kind, `${halfPrefix(key)}${randomUUID()}`);
+  // Somebody else may have been first.
+  await rename(cacheDir(kind, key), gone).catch(() => undefined);
+  await rm(gone, { recursive: true, force: true });
+}
+
+/** What isn't whole is called so, and is swept by the next build of its key. */
+function halfPrefix(key: string): string {
+  return `.new-${key.slice(0, 12)}-`;
 }

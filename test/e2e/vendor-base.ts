@@ -83,6 +83,7 @@ export async function makeVendorBase(site: string, work: string, key: TestKey): 
       url: 'http://vendor.invalid/',
       image: VENDOR.image,
       key: 'ubuntu-cloudimage-keyring.gpg',
+      fingerprints: ['D2EB44626FDDC30B513D5BB71A5D6C4C7DB87C81'],
       rootLabel: 'cloudimg-rootfs',
       rootMiB: VENDOR.rootMiB,
       archive: { key: KEYRING, sources: ARCHIVE },

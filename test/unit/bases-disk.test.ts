@@ -1,22 +1,37 @@
-import { mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import test from 'ava';
 import { labelled, readPartitions } from '../../src/bake/partitions.ts';
 import { reshapeVendorDisk } from '../../src/bake/vendor-disk.ts';
 import { loadBase, type VendorBase } from '../../src/base/bases.ts';
+import type { VendorImage } from '../../src/base/vendor.ts';
 import { applyAnswer } from '../../src/base/vendor-packages.ts';
+import { cacheDir } from '../../src/plan/cache.ts';
+import { hashFile } from '../../src/plan/hash.ts';
+import { BuildError } from '../../src/process/errors.ts';
 import { run } from '../../src/process/run.ts';
 
 const work = mkdtempSync(join(tmpdir(), 'clawdy-disk-'));
+process.env.XDG_CACHE_HOME = join(work, 'cache');
 const log = join(work, 'log');
 const MiB = 1024 * 1024;
 const base: VendorBase = { ...(loadBase('ubuntu-24.04') as VendorBase), rootMiB: 2048 };
 
 test.after.always(() => rmSync(work, { recursive: true, force: true }));
 
-/** `[number, label, MiB]` one after another from the first MiB on, each an ext4 of that label. */
-async function vendorDisk(name: string, parts: [number, string, number][]): Promise<string> {
+/** In the cache: `[number, label, MiB]` one after another from the first MiB on, each an ext4 of that label. */
+async function vendorDisk(name: string, parts: [number, string, number][]): Promise<VendorImage> {
   const raw = join(work, `${name}.raw`);
   writeFileSync(raw, '');
   truncateSync(raw, (2 + parts.reduce((sum, [, , size]) => sum + size, 0)) * MiB);
@@ -29,7 +44,16 @@ async function vendorDisk(name: string, parts: [number, string, number][]): Prom
   }
   const image = join(work, `${name}.img`);
   await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, image], { step: 'test' });
-  return image;
+  return inCache(image);
+}
+
+/** As `fetchVendor` leaves it. */
+async function inCache(image: string): Promise<VendorImage> {
+  const sha256 = await hashFile(image);
+  const file = join(cacheDir('vendor', sha256), 'vendor.img');
+  mkdirSync(dirname(file), { recursive: true });
+  renameSync(image, file);
+  return { file, sha256, from: work };
 }
 
 test.serial(
@@ -59,7 +83,8 @@ test.serial(
 );
 
 test.serial('a disk whose root has something behind it, is too large, or is called otherwise is refused', async (t) => {
-  const shape = (image: string, of = base) => reshapeVendorDisk(of, image, join(work, 'x.raw'), 'ab'.repeat(16), log);
+  const shape = (image: VendorImage, of = base) =>
+    reshapeVendorDisk(of, image, join(work, 'x.raw'), 'ab'.repeat(16), log);
   const behind = await vendorDisk('behind', [
     [1, 'cloudimg-rootfs', 100],
     [2, 'BOOT', 64],
@@ -75,6 +100,25 @@ test.serial('a disk whose root has something behind it, is too large, or is call
     [2, 'cloudimg-rootfs', 64],
   ]);
   await t.throwsAsync(shape(twice), { message: /2 file systems are labelled/ });
+});
+
+test.serial('an image that changed in the cache is refused, and is there no more', async (t) => {
+  const image = await vendorDisk('changed', [[1, 'cloudimg-rootfs', 64]]);
+  appendFileSync(image.file, 'x');
+  const raw = join(work, 'changed-out.raw');
+  const error = await t.throwsAsync(reshapeVendorDisk(base, image, raw, 'ab'.repeat(16), log));
+  t.true(error instanceof BuildError);
+  t.regex(error.message, /the cached image has SHA-256 [0-9a-f]{64}, its vendor signed [0-9a-f]{64}/);
+  t.false(existsSync(dirname(image.file)));
+  t.false(existsSync(raw));
+});
+
+test.serial('an image of another format than qcow2 is refused, whatever its first bytes say', async (t) => {
+  const file = join(work, 'raw.img');
+  writeFileSync(file, Buffer.alloc(MiB));
+  const raw = join(work, 'probed.raw');
+  const error = await t.throwsAsync(reshapeVendorDisk(base, await inCache(file), raw, 'ab'.repeat(16), log));
+  t.regex((error as BuildError).tail ?? '', /not in qcow2 format/);
 });
 
 test("what apt said it would do is applied to the image's own packages", (t) => {

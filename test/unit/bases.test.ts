@@ -17,7 +17,7 @@ import { execa } from 'execa';
 import { baseNames, keyFile, loadBase, type VendorBase } from '../../src/base/bases.ts';
 import { chooseBase, DEFAULT_BASE, FALLBACK_BASE, fallbackWarning } from '../../src/base/choose.ts';
 import { Unreachable } from '../../src/base/download.ts';
-import { fetchVendor, vendorSource } from '../../src/base/vendor.ts';
+import { fetchVendor, isSigned, vendorSource } from '../../src/base/vendor.ts';
 import { refuseFallback } from '../../src/manifest/image.ts';
 import { BuildError, EXIT } from '../../src/process/errors.ts';
 import { makeTestKey, signFolder, type TestKey } from '../e2e/vendor-site.ts';
@@ -35,6 +35,9 @@ let site: Server;
 let url: string;
 /** How the site answers for one path; the default is the signed folder as it is. */
 let answer: ((path: string, response: ServerResponse) => boolean) | undefined;
+
+// CI, where this may run, never falls back.
+delete process.env.CI;
 
 test.before(async () => {
   [key, other] = await Promise.all([makeTestKey('vendor'), makeTestKey('stranger')]);
@@ -138,12 +141,57 @@ test.serial('a connection that closes early is a short download', async (t) => {
   t.deepEqual(cacheFiles(), []);
 });
 
-test.serial('an image that the list has and the site has not is an error, not a reason to fall back', async (t) => {
+test.serial('an image that the list has and the place has not is an error, not a reason to fall back', async (t) => {
   rmSync(join(folder, IMAGE));
-  const error = await refused(url);
-  t.regex(error.message, /HTTP 404/);
-  t.false(error instanceof Unreachable);
+  for (const [from, why] of [
+    [url, /img: HTTP 404$/],
+    [folder, /img: ENOENT/],
+  ] as const) {
+    const error = await refused(from);
+    t.regex(error.message, why);
+    t.notRegex(error.message, /short/);
+    t.regex(error.hint, /half-way through an update/);
+    t.false(error instanceof Unreachable);
+  }
   t.deepEqual(cacheFiles(), []);
+});
+
+test.serial('keys that expired or were revoked sign nothing, though gpgv ends well', async (t) => {
+  const old = await makeTestKey('old', '20200101T000000');
+  const revoked = await makeTestKey('revoked');
+  t.teardown(() => Promise.all([old.close(), revoked.close()]));
+  await signFolder(folder, revoked);
+  t.truthy(await fetchVendor(ubuntu, { from: folder, key: revoked.file }), 'the control: before it was revoked');
+  await revoked.revoke();
+  rmSync(join(work, 'cache'), { recursive: true });
+  t.regex((await refused(folder, revoked.file)).tail ?? '', /^\[GNUPG:\] REVKEYSIG/m);
+  await signFolder(folder, old);
+  t.regex((await refused(folder, old.file)).tail ?? '', /^\[GNUPG:\] EXPKEYSIG/m);
+  await t.notThrowsAsync(execa('gpgv', ['--keyring', old.file, 'SHA256SUMS.gpg', 'SHA256SUMS'], { cwd: folder }));
+  t.deepEqual(cacheFiles(), []);
+});
+
+test.serial("of a definition's keyring only the fingerprints count that it pins", async (t) => {
+  const pinning = ({ fingerprint }: TestKey) => ({ ...ubuntu, key: key.file, fingerprints: [fingerprint] });
+  t.truthy(await fetchVendor(pinning(key), { from: folder }));
+  rmSync(join(work, 'cache'), { recursive: true });
+  const error = await refused(folder, '', pinning(other));
+  t.regex(error.message, /isn't signed by/);
+  t.regex(error.tail ?? '', /^\[GNUPG:\] GOODSIG/m);
+  t.deepEqual(cacheFiles(), []);
+});
+
+test.serial('one spoilt signature beside a good one, or a good one without its fingerprint, is no signature', (t) => {
+  const print = 'AB'.repeat(20);
+  const status = (...lines: string[]) => lines.map((line) => `[GNUPG:] ${line}\n`).join('');
+  const good = ['GOODSIG 1A name', `VALIDSIG CD 2026-01-01 1 0 4 0 22 8 00 ${print}`];
+  t.true(isSigned(status(...good)));
+  t.true(isSigned(status(...good), [print]));
+  t.false(isSigned(status(...good), ['CD'.repeat(20)]));
+  for (const spoilt of ['BADSIG 1B x', 'ERRSIG 1B 22 8 00 1 9', 'EXPSIG 1B x', 'EXPKEYSIG 1B x', 'REVKEYSIG 1B x'])
+    t.false(isSigned(status(...good, spoilt), [print]), spoilt);
+  for (const line of good) t.false(isSigned(status(line), [print]), line);
+  t.false(isSigned(''));
 });
 
 test.serial(
@@ -190,14 +238,73 @@ test.before(async () => {
   gone.close();
 });
 
-test.serial('a place that is down, or that has no list, is unreachable, at once', async (t) => {
+/** Answers for one path with a status, or by hanging up. */
+function broken(path: string, how: number | 'hang up') {
+  return (asked: string, response: ServerResponse) => {
+    if (asked !== path) return false;
+    if (how === 'hang up') response.destroy();
+    else response.writeHead(how).end();
+    return true;
+  };
+}
+
+test.serial('a place where nobody answers for the list, or a server in trouble, is unreachable, at once', async (t) => {
   const startedAt = performance.now();
-  for (const from of [down, join(work, 'nowhere'), `${url}nowhere/`]) {
-    t.true((await refused(from)) instanceof Unreachable, from);
+  t.true((await refused(down)) instanceof Unreachable);
+  for (const how of [500, 503, 'hang up'] as const) {
+    answer = broken('SHA256SUMS', how);
+    t.true((await refused(url)) instanceof Unreachable, String(how));
   }
   t.true(performance.now() - startedAt < 5000);
   t.deepEqual(cacheFiles(), []);
 });
+
+test.serial('a place that answers is never unreachable: what it lacks or keeps back is an error', async (t) => {
+  for (const [path, how, why] of [
+    ['SHA256SUMS', 404, /SHA256SUMS: HTTP 404/],
+    ['SHA256SUMS', 403, /SHA256SUMS: HTTP 403/],
+    ['SHA256SUMS.gpg', 404, /SHA256SUMS\.gpg: HTTP 404/],
+    ['SHA256SUMS.gpg', 503, /SHA256SUMS\.gpg: HTTP 503/],
+    ['SHA256SUMS.gpg', 'hang up', /SHA256SUMS\.gpg: /],
+  ] as const) {
+    answer = broken(path, how);
+    const error = await refused(url);
+    t.false(error instanceof Unreachable, `${path} ${how}`);
+    t.regex(error.message, why);
+    const chosen = await t.throwsAsync(withVendorSite(url, () => chooseBase({ mayFallBack: true })));
+    t.regex(chosen?.message ?? '', why, 'and nothing falls back');
+  }
+  t.false((await refused(join(work, 'nowhere'))) instanceof Unreachable);
+  t.deepEqual(cacheFiles(), []);
+});
+
+test.serial(
+  'a proxy that lets nobody through is a reason to fall back; a wrong certificate and a maze are none',
+  async (t) => {
+    const real = globalThis.fetch;
+    const fail = (code: string) => {
+      globalThis.fetch = async () => {
+        throw new TypeError('fetch failed', { cause: Object.assign(new Error(code), { code }) });
+      };
+      return chooseBase({ mayFallBack: true });
+    };
+    try {
+      for (const code of ['ENOTFOUND', 'EAI_AGAIN', 'ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_ABORTED'])
+        t.is((await fail(code)).base.id, FALLBACK_BASE, code);
+      for (const code of ['CERT_HAS_EXPIRED', 'ERR_TLS_CERT_ALTNAME_INVALID', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE'])
+        t.regex((await t.throwsAsync<BuildError>(fail(code)))?.hint ?? '', /NODE_EXTRA_CA_CERTS/);
+    } finally {
+      globalThis.fetch = real;
+    }
+    answer = (_path, response) => {
+      response.writeHead(302, { location: '/maze' }).end();
+      return true;
+    };
+    const maze = await refused(url);
+    t.regex(maze.message, /redirect count exceeded/);
+    t.false(maze instanceof Unreachable);
+  },
+);
 
 /** `fetch` as it is where the vendor's site is down, or serves what `url` does. */
 async function withVendorSite<T>(at: string, work: () => Promise<T>): Promise<T> {
@@ -236,6 +343,14 @@ test.serial(
   },
 );
 
+test.serial('nothing is replaced in CI, and the error says what to name', async (t) => {
+  process.env.CI = '1';
+  t.teardown(() => delete process.env.CI);
+  const error = await t.throwsAsync<BuildError>(withVendorSite(down, () => chooseBase({ mayFallBack: true })));
+  t.true(error instanceof Unreachable);
+  t.regex(error?.hint ?? '', /name a base, CLAWDY_BASE=debian-13/);
+});
+
 test.serial(
   'a default base that answers with a wrong signature is an error, never a reason to fall back',
   async (t) => {
@@ -246,7 +361,7 @@ test.serial(
   },
 );
 
-test('an image that had to fall back is refused by whoever hands images on', (t) => {
+test.serial('an image that had to fall back is refused by whoever hands images on', (t) => {
   const base = { id: FALLBACK_BASE, sha256: '0'.repeat(64) };
   t.notThrows(() => refuseFallback({ id: 'asked-for', base }));
   const fallback = { requested: DEFAULT_BASE, reason: 'HTTP 503' };
@@ -264,6 +379,7 @@ test.serial('every base is well-formed, and its keys are those whose fingerprint
       const { stdout } = await execa('gpg', ['--batch', '--with-colons', '--show-keys', file]);
       const fingerprints = [...stdout.matchAll(/^fpr:+([0-9A-F]{40}):/gm)].map((match) => match[1] as string);
       t.true(fingerprints.length > 0 && fingerprints.every((print) => readme.includes(print)), file);
+      if (file === keyFile(base.key)) t.deepEqual(base.fingerprints, fingerprints);
     }
   }
 });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { loadBase } from '../../src/base/bases.ts';
-import { cacheDir, cached } from '../../src/plan/cache.ts';
+import { cacheDir, cached, uncache } from '../../src/plan/cache.ts';
 import { hashFiles, hashOf } from '../../src/plan/hash.ts';
 import { renderError } from '../../src/process/errors.ts';
 import { run } from '../../src/process/run.ts';
@@ -38,6 +38,19 @@ test.serial('a build that dies leaves nothing under its key', async (t) => {
     readdirSync(join(cacheDir('demo', key), '..')).filter((name) => name.startsWith('.new-')),
     [],
   );
+});
+
+test.serial('a result that proved wrong is taken out, whole, and built anew', async (t) => {
+  const key = hashOf('three');
+  const build = async (dir: string) => writeFileSync(join(dir, 'x'), 'x');
+  const { dir } = await cached('demo', key, build);
+  await uncache('demo', key);
+  await uncache('demo', key);
+  t.deepEqual(
+    readdirSync(join(dir, '..')).filter((name) => name.includes(key.slice(0, 12))),
+    [],
+  );
+  t.false((await cached('demo', key, build)).hit);
 });
 
 test('content, name and the executable bit change a digest; the clock does not', (t) => {
