@@ -1,10 +1,12 @@
-import { resolve } from 'node:path';
+import { existsSync, realpathSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { Command, Option } from 'commander';
 import { GATE_HEADERS, USER_PATTERN } from '../contract/gate.ts';
 import { hasGate, launchLocal } from '../launch/local/launch.ts';
+import { sweep } from '../launch/local/owner.ts';
 import { stopLocal } from '../launch/local/stop.ts';
-import { decryptWith, loadOperator } from '../launch/operator.ts';
+import { decryptWith, readOperator } from '../launch/operator.ts';
 import { operatorFile } from '../launch/places.ts';
 import { listRecords, readRecord } from '../launch/records.ts';
 import { publicView, renderLaunched, renderTable } from '../launch/render.ts';
@@ -56,8 +58,7 @@ export function launchCommand(root: string): Command {
 }
 
 async function launch(root: string, options: LaunchOptions): Promise<void> {
-  const imageDir = resolve(root, options.image);
-  const image = readImage(imageDir);
+  const { imageDir, image } = imageAt(resolve(root, options.image));
   if (!USER_PATTERN.test(options.user)) {
     throw inputError(
       'launch',
@@ -72,9 +73,30 @@ async function launch(root: string, options: LaunchOptions): Promise<void> {
   }
   // Keys, disks and logs: all that is made from here on is its owner's alone.
   process.umask(0o077);
+  clearUp();
   const { sshKey, user, wait, keep } = options;
   const record = await launchLocal({ image, imageDir, sshKey, user, wait, keep }, new Progress());
-  process.stdout.write(options.json ? `${JSON.stringify(publicView(record))}\n` : renderLaunched(record));
+  process.stdout.write(options.json ? `${JSON.stringify(publicView(record))}\n` : renderLaunched(record, wait));
+}
+
+/**
+ * The image that a path names now: a bake moves `dist/latest`, and an overlay must keep its base.
+ * @throws BuildError (input) when it isn't whole.
+ */
+function imageAt(named: string): { imageDir: string; image: ImageManifest } {
+  const imageDir = existsSync(named) ? realpathSync(named) : named;
+  const image = readImage(imageDir);
+  if (!existsSync(join(imageDir, 'disk.qcow2'))) {
+    throw inputError('image', `${imageDir} has no disk.qcow2`, 'name another --image, or bake it again: make bake');
+  }
+  return { imageDir, image };
+}
+
+/** Removes what is left of killed launches, and says so. */
+function clearUp(): string[] {
+  const ids = sweep();
+  for (const id of ids) process.stderr.write(`${id}: its launch was killed; what was left of it is removed\n`);
+  return ids;
 }
 
 function planLaunch(image: ImageManifest, options: LaunchOptions) {
@@ -91,7 +113,7 @@ function planLaunch(image: ImageManifest, options: LaunchOptions) {
       `forward two ports of 127.0.0.1 at most: to its SSH port${gate ? ' and to its gate' : '; this image has no gate'}`,
       "compare the host key that its port shows with the bundle's",
       options.wait
-        ? 'wait until OpenClaw answers and the live check has passed'
+        ? `wait until OpenClaw answers and the live check has passed${gate ? ", then compare the gate's certificate" : ''}`
         : 'leave it to start OpenClaw by itself',
       'keep a record; the machine runs on',
     ],
@@ -103,6 +125,7 @@ function listCommand(): Command {
     .description('the instances that were launched')
     .option('--json', 'as JSON', false)
     .action(({ json }: { json: boolean }) => {
+      clearUp();
       const { records, faults } = listRecords();
       const running = records.map(({ qemu }) => isAlive(qemu));
       const list = records.map((record, index) => ({ ...publicView(record), running: running[index] }));
@@ -118,6 +141,7 @@ function stopCommand(): Command {
     .argument('<id>')
     .option('--yes', "don't ask", false)
     .action(async (id: string, { yes }: { yes: boolean }) => {
+      if (clearUp().includes(id)) return;
       const record = readRecord(id);
       if (!yes && !(await agreed(`stop ${id} and remove its disk, for good?`))) return;
       await stopLocal(record, new Progress());
@@ -139,9 +163,17 @@ function headerCommand(): Command {
   return new Command('header')
     .description("print the request header with an instance's code: for a pipe, not for a screen")
     .argument('<id>')
-    .action(async (id: string) => {
+    .option('--show', 'on a terminal too', false)
+    .action(async (id: string, { show }: { show: boolean }) => {
       const record = readRecord(id);
-      const { identity } = await loadOperator();
+      if (process.stdout.isTTY && !show) {
+        throw inputError(
+          'header',
+          "the code isn't shown on a terminal",
+          `pipe it: … header ${id} | curl -H @- …, or add --show`,
+        );
+      }
+      const { identity } = await readOperator();
       const name = GATE_HEADERS.code.replaceAll(/\b[a-z]/g, (letter) => letter.toUpperCase());
       process.stdout.write(`${name}: ${await decryptWith(identity, record.code_encrypted)}\n`);
     });

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { readImage } from '../manifest/image.ts';
 import { loadLayers } from '../manifest/layers.ts';
@@ -16,7 +16,7 @@ export function verifyCommand(root: string): Command {
     .option('--plan', 'list the claims and stop', false)
     .option('--json', 'the report, and only it, on standard output', false)
     .action(async (options: { image: string; layer?: string; claim?: string; plan: boolean; json: boolean }) => {
-      const dir = join(root, options.image);
+      const dir = resolve(root, options.image);
       const image = readImage(dir);
       const claims = loadClaims(root, loadLayers(root)).filter(
         (claim) =>

@@ -43,10 +43,10 @@ export async function openBundle(sealed: Uint8Array, expected: Expected): Promis
     throw refused("it is forged: its MAC isn't one by this launch's token");
   }
   // Before the rest of the form, which belongs to the version.
-  const { version } = parse(envelope.body, z.looseObject({ version: z.unknown() }), 'its body');
+  const { version } = parse(envelope.body, z.looseObject({ version: z.number() }), 'its body');
   if (version !== BUNDLE_VERSION) {
     throw refused(
-      `it has version ${JSON.stringify(version)}, this launcher knows ${BUNDLE_VERSION}`,
+      `it has version ${version}, this launcher knows ${BUNDLE_VERSION}`,
       'use the launcher of the image’s own release',
     );
   }

@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { armor, Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { inputError } from '../process/errors.ts';
+import { shellQuote } from '../process/run.ts';
 import { operatorFile } from './places.ts';
 import { writeWhole } from './write-once.ts';
 
@@ -11,9 +12,11 @@ export interface Operator {
   recipient: string;
 }
 
+const LOST = 'put back its backup; without it the codes of instances that run are lost: stop them and launch anew';
+
 /**
  * The operator's age key, made at first use, in the form of age-keygen(1).
- * @throws BuildError (input) when the file holds no X25519 identity.
+ * @throws BuildError (input) as readOperator does.
  */
 export async function loadOperator(): Promise<Operator> {
   const file = operatorFile();
@@ -24,14 +27,23 @@ export async function loadOperator(): Promise<Operator> {
     // Of two first uses at once, one makes it and both read it.
     writeWhole(file, `# created: ${new Date().toISOString()}\n# public key: ${recipient}\n${identity}\n`, 'absent');
   }
+  return readOperator();
+}
+
+/**
+ * The operator's age key, never made: a new one opens nothing that was encrypted to the old.
+ * @throws BuildError (input) when the file isn't there, others may read it, or it holds no X25519 identity.
+ */
+export async function readOperator(): Promise<Operator> {
+  const file = operatorFile();
+  if (!existsSync(file)) throw inputError('operator', `your key ${file} isn't there`, LOST);
+  if (statSync(file).mode & 0o077) {
+    throw inputError('operator', `others than you may read or write your key ${file}`, `chmod 600 ${shellQuote(file)}`);
+  }
   const identities = readFileSync(file, 'utf8').match(/^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/gm) ?? [];
   const identity = identities[0];
   if (!identity || identities.length > 1) {
-    throw inputError(
-      'operator',
-      `${file} holds ${identities.length} age identities, one is wanted`,
-      'put back its backup; without it, codes of instances that are running can only be made anew',
-    );
+    throw inputError('operator', `${file} holds ${identities.length} age identities, one is wanted`, LOST);
   }
   return { identity, recipient: await identityToRecipient(identity) };
 }

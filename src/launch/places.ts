@@ -4,11 +4,11 @@ import { isAbsolute, join } from 'node:path';
 import { inputError } from '../process/errors.ts';
 
 /** Names of instances: they become names of files and hosts. */
-const ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
+export const INSTANCE_ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
 
 /** @throws BuildError (input) for anything that isn't an instance's ID, a path above all. */
 export function checkId(id: string): string {
-  if (!ID.test(id)) {
+  if (!INSTANCE_ID.test(id)) {
     throw inputError('instances', `${JSON.stringify(id)} isn't an instance's ID`, 'npm run -s launch -- list');
   }
   return id;

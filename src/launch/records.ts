@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { AGENT, SSH_PORTS } from '../contract/box.ts';
 import { LAUNCH_ID } from '../contract/enrolment.ts';
 import { BuildError, inputError } from '../process/errors.ts';
-import { checkId, instancesDir } from './places.ts';
+import { checkId, INSTANCE_ID, instancesDir } from './places.ts';
 import { writeWhole } from './write-once.ts';
 
 const absolute = z.string().refine(isAbsolute, 'must be an absolute path');
@@ -14,7 +14,7 @@ const port = z.number().int().min(1).max(65_535);
 export const recordSchema = z.strictObject({
   version: z.literal(1),
   cloud: z.literal('local'),
-  instance_id: z.string().refine((id) => checkId(id) === id),
+  instance_id: z.string().regex(INSTANCE_ID, "isn't an instance's ID"),
   launch_id: z.string().regex(LAUNCH_ID),
   image_id: z.string().min(1),
   created: z.iso.datetime(),
@@ -94,8 +94,13 @@ export function listRecords(): { records: InstanceRecord[]; faults: BuildError[]
   const faults: BuildError[] = [];
   for (const name of readdirSync(instancesDir()).sort()) {
     if (!name.endsWith('.json') || name.startsWith('.')) continue;
+    const id = name.slice(0, -'.json'.length);
+    if (!INSTANCE_ID.test(id)) {
+      faults.push(unreadable(join(instancesDir(), name), "its name isn't an instance's ID"));
+      continue;
+    }
     try {
-      records.push(readRecord(name.slice(0, -'.json'.length)));
+      records.push(readRecord(id));
     } catch (error) {
       if (!(error instanceof BuildError)) throw error;
       faults.push(error);
@@ -109,7 +114,19 @@ export function removeRecord(id: string): void {
   rmSync(recordFile(id), { force: true });
 }
 
-/** Whether a launch has accepted a bundle: it then has a record, and accepts no other. */
+/** Whether there is one, also one that can't be read. */
+export function hasRecord(id: string): boolean {
+  return existsSync(recordFile(id));
+}
+
+/**
+ * Whether a launch has accepted a bundle: it then has a record, until `stop`, and accepts no other.
+ * @throws BuildError (input) when a record can't be read: it could be that launch's.
+ */
 export function isTaken(launchId: string): boolean {
-  return listRecords().records.some(({ launch_id }) => launch_id === launchId);
+  const { records, faults } = listRecords();
+  if (records.some(({ launch_id }) => launch_id === launchId)) return true;
+  const [fault] = faults;
+  if (fault) throw inputError('enrolment', `a bundle could be a replay: ${fault.message}`, fault.hint);
+  return false;
 }

@@ -1,8 +1,11 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { GATE_HEADERS } from '../contract/gate.ts';
 import { shellQuote } from '../process/run.ts';
 import { machineDir } from './places.ts';
 import type { InstanceRecord } from './records.ts';
+
+/** `npm run -s launch`, from any folder. */
+const LAUNCH = `npm --prefix ${shellQuote(resolve(import.meta.dirname, '../..'))} run -s launch --`;
 
 /** What `launch --json` prints, and scripts rely on. */
 export function publicView({ cloud, instance_id, address, ssh, gate_url, image_id }: InstanceRecord) {
@@ -13,10 +16,14 @@ export function publicView({ cloud, instance_id, address, ssh, gate_url, image_i
 /** A line for a shell that logs in, and believes no other host than this instance. */
 export function sshLine({ instance_id, address, ssh }: InstanceRecord): string {
   const known = join(machineDir(instance_id), 'known_hosts');
-  const key = ssh.identity_file ? ['-i', ssh.identity_file, '-o', 'IdentitiesOnly=yes'] : [];
-  const pinned = ['-o', `UserKnownHostsFile=${known}`, '-o', 'StrictHostKeyChecking=yes'];
+  const key = ssh.identity_file ? ['-i', percent(ssh.identity_file), '-o', 'IdentitiesOnly=yes'] : [];
+  // In quotes of its own: the option takes several files.
+  const pinned = ['-o', `UserKnownHostsFile="${percent(known)}"`, '-o', 'StrictHostKeyChecking=yes'];
   return ['ssh', '-p', String(ssh.port), ...key, ...pinned, `${ssh.user}@${address}`].map(shellQuote).join(' ');
 }
+
+/** A path in which ssh finds no token: ssh_config(5). */
+const percent = (path: string) => path.replaceAll('%', '%%');
 
 /** A line for a shell that asks OpenClaw through the gate. The code goes by a pipe, never into arguments. */
 export function curlLine(record: InstanceRecord): string | undefined {
@@ -30,19 +37,27 @@ export function curlLine(record: InstanceRecord): string | undefined {
     '--key',
     client_key,
   ];
-  const curl = ['curl', ...tls, '-H', '@-', '-H', `${GATE_HEADERS.user}: ${user}`, gate_url].map(shellQuote);
-  return `npm run -s launch -- header ${instance_id} | ${curl.join(' ')}`;
+  // Whatever https_proxy says: another computer's localhost isn't ours.
+  const direct = ['--noproxy', new URL(gate_url).hostname];
+  const headers = ['-H', '@-', '-H', `${GATE_HEADERS.user}: ${user}`];
+  return `${LAUNCH} header ${instance_id} | ${['curl', ...direct, ...tls, ...headers, gate_url].map(shellQuote).join(' ')}`;
 }
 
-/** The summary that a person reads. */
-export function renderLaunched(record: InstanceRecord): string {
+/**
+ * The summary that a person reads.
+ * @param live whether 443 is known to be open.
+ */
+export function renderLaunched(record: InstanceRecord, live = true): string {
   const { instance_id, address, ssh, gate_url } = record;
   const curl = curlLine(record);
   return [
     `${instance_id} runs. SSH: ${address} port ${ssh.port}. ${gate_url ? `Gate: ${gate_url}` : 'No gate in this image.'}`,
     `  log in   ${sshLine(record)}`,
     ...(curl ? [`  ask      ${curl}`] : []),
-    `  stop     npm run -s launch -- stop ${instance_id}`,
+    ...(curl && !live
+      ? ['           (answered only once 443 opens: when OpenClaw runs and the live check has passed)']
+      : []),
+    `  stop     ${LAUNCH} stop ${instance_id}`,
     '',
   ].join('\n');
 }

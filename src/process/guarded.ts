@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { execa } from 'execa';
 import { BuildError } from './errors.ts';
-import { lastLines } from './run.ts';
+import { has, lastLines, missing } from './run.ts';
 
 /** A process that can be told from a later one with the same number. */
 export interface ProcessIdentity {
@@ -44,12 +44,14 @@ wait "$child" 2>/dev/null
  *
  * @param log gets its output.
  * @param folder is removed when it is ended before `keep`.
+ * @throws BuildError (prerequisite) when there is no such program.
  */
 export async function startGuarded(
   file: string,
   args: readonly string[],
   { log, folder }: { log: string; folder?: string | undefined },
 ): Promise<Guarded> {
+  if (!(await has(file))) throw missing('process', file);
   const guard = execa('sh', ['-c', GUARD, 'guard', log, folder ?? '', file, ...args], {
     // A session of its own: Ctrl-C at the terminal reaches us, and our end reaches the guard.
     detached: true,

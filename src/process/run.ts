@@ -1,8 +1,8 @@
-import { appendFileSync, mkdirSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { ExecaError, execa, type Options } from 'execa';
-import { BuildError } from './errors.ts';
+import { BuildError, EXIT } from './errors.ts';
 
 /** How much of a failed child's output is shown; the rest is in the log. */
 const TAIL_LINES = 20;
@@ -50,7 +50,7 @@ export function lastLines(text: string): string {
 
 /**
  * Runs one program to its end. All child processes of the project start here or in `start`.
- * @throws BuildError with the tail of the output and the command to repeat.
+ * @throws BuildError with the tail of the output and the command to repeat; (prerequisite) when there is no such program.
  */
 export async function run(file: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
   const { log } = options;
@@ -75,6 +75,7 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   const stderr = String(result.stderr ?? '');
   const exitCode = result.exitCode ?? -1;
   if ((options.ok ?? [0]).includes(exitCode)) return { stdout, stderr, exitCode };
+  if (isMissing(result, options)) throw missing(options.step, file);
   throw new BuildError(options.step, describe(file, result), options.hint ?? `repeat it: ${commandLine(file, args)}`, {
     log,
     tail: lastLines(options.tail ? options.tail(stdout) : stderr.trim() === '' ? stdout : stderr),
@@ -82,11 +83,20 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   });
 }
 
+/** What every program that isn't there is answered with. */
+export function missing(step: string, file: string): BuildError {
+  return new BuildError(step, `${file} is not installed`, 'npm run setup', { exitCode: EXIT.prerequisite });
+}
+
+/** Without the working directory it is ENOENT too. */
+function isMissing(result: unknown, { cwd }: RunOptions): boolean {
+  return result instanceof ExecaError && result.code === 'ENOENT' && (cwd === undefined || existsSync(cwd));
+}
+
 function describe(
   file: string,
   result: { timedOut?: boolean; signal?: string; exitCode?: number; cause?: unknown },
 ): string {
-  if (result instanceof ExecaError && result.code === 'ENOENT') return `${file} is not installed`;
   if (result.timedOut) return `${file} ran out of time`;
   if (result.signal) return `${file} was ended by ${result.signal}`;
   return `${file} exited with ${result.exitCode ?? 'an error'}`;
@@ -109,6 +119,7 @@ export async function outputBytes(file: string, args: readonly string[], options
     maxBuffer: 256 * 1024 * 1024,
   });
   if (result.exitCode === 0) return Buffer.from(result.stdout);
+  if (isMissing(result, options)) throw missing(options.step, file);
   const tail = result.stderr ? lastLines(Buffer.from(result.stderr).toString()) : undefined;
   throw new BuildError(options.step, describe(file, result), options.hint ?? '', { tail, cause: result });
 }

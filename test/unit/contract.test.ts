@@ -115,7 +115,7 @@ const gate = listFiles(join(ROOT, 'layers'))
   .join('\n');
 
 test('the gate speaks the contract: port, headers, user, throttle', (t) => {
-  t.true(gate.includes(`bind :${GATE_PORT} ssl`));
+  for (const every of ['', '[::]']) t.true(gate.includes(`  bind ${every}:${GATE_PORT} `), every);
   for (const header of Object.values(GATE_HEADERS)) t.true(gate.includes(`req.fhdr_cnt(${header})`), header);
   t.true(gate.includes(`-m reg ${USER_PATTERN.source}\n`));
   t.true(gate.includes(`sc0_gpc0_rate gt ${FAILURES_A_MINUTE} `));

@@ -1,20 +1,11 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import test from 'ava';
-import { BUNDLE_LIMIT, BUNDLE_LINES } from '../../src/contract/enrolment.ts';
+import { BUNDLE_LIMIT } from '../../src/contract/enrolment.ts';
 import { bundleFromConsole } from '../../src/launch/console-bundle.ts';
+import { consoleLines } from './launch-fixture.ts';
 
 const bundle = randomBytes(700);
-const lines = linesOf(bundle);
-
-/** As boot/enrol prints them. */
-function linesOf(sealed: Buffer): string[] {
-  const text = sealed.toString('base64');
-  const chunks = text.match(new RegExp(`.{1,${BUNDLE_LINES.chunk}}`, 'g')) ?? [];
-  return [
-    ...chunks.map((chunk, index) => `clawdy: bundle ${index + 1}/${chunks.length} ${chunk}`),
-    `clawdy: bundle end sha256=${createHash('sha256').update(sealed).digest('hex')}`,
-  ];
-}
+const lines = consoleLines(bundle);
 
 const read = (...said: string[]) => bundleFromConsole(`${said.join('\n')}\n`);
 
@@ -64,7 +55,7 @@ test('a gap, a changed character, another end and an end alone are refused', (t)
 });
 
 test('a later bundle, as after a renewal, takes the place of an earlier one', (t) => {
-  const later = linesOf(randomBytes(700));
+  const later = consoleLines(randomBytes(700));
   t.deepEqual(read(...lines.slice(0, -1), ...later), Buffer.from(joinOf(later), 'base64'));
 });
 
@@ -76,6 +67,6 @@ const joinOf = (said: string[]) =>
 
 test('the largest bundle is read, a longer one is refused at its first line', (t) => {
   const largest = randomBytes(BUNDLE_LIMIT);
-  t.deepEqual(read(...linesOf(largest)), largest);
+  t.deepEqual(read(...consoleLines(largest)), largest);
   t.throws(() => read('clawdy: bundle 1/9999 AAAA'), { message: /9999 lines/ });
 });

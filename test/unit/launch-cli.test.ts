@@ -1,103 +1,35 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
-  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import test from 'ava';
-import { ROOT } from '../image.ts';
+import { encryptTo } from '../../src/launch/operator.ts';
+import { BUNDLE, gone, Launcher, makeImage, RECORD, ROOT, seededLaunch } from './launch-fixture.ts';
 
 // What a launch that fails leaves behind: nothing. A program stands in for QEMU; test/vm/launch.test.ts has a real one.
 
 const work = mkdtempSync(join(tmpdir(), 'clawdy-cli-'));
-const image = join(work, 'image');
-test.before(() => {
-  mkdirSync(join(work, 'bin'));
-  copyFileSync(join(import.meta.dirname, 'fake-qemu'), join(work, 'bin', 'qemu-system-x86_64'));
-  chmodSync(join(work, 'bin', 'qemu-system-x86_64'), 0o755);
-  mkdirSync(image);
-  spawnSync('qemu-img', ['create', '-q', '-f', 'qcow2', join(image, 'disk.qcow2'), '1M']);
-  const sha256 = '0'.repeat(64);
-  const manifest = {
-    schema: 1,
-    id: 'debian-13-20261122T155250Z-c7d31ac0',
-    created: '2026-11-22T15:52:50.000Z',
-    inputHash: sha256,
-    base: { id: 'debian-13', sha256 },
-    disk: { rawSha256: sha256, rawSize: 1, qcow2Size: 1 },
-    layers: [],
-    without: [],
-    packages: [],
-    runtime: { openclaw: '1', node: '1' },
-    accelerator: 'tcg',
-    prepared: sha256,
-    steps: [],
-    seconds: 1,
-  };
-  writeFileSync(join(image, 'manifest.json'), JSON.stringify(manifest));
-});
 test.after.always(() => rmSync(work, { recursive: true, force: true }));
-
-interface Launch {
-  child: ChildProcess;
-  ended: Promise<{ code: number | null; stdout: string; stderr: string }>;
-  /** Where its instances are. */
-  dir: string;
-  /** What QEMU was started with, once it was. */
-  qemu: () => Promise<{ pid: number; arguments: string[]; environment: Record<string, string> }>;
-}
-
-/** Runs `build.ts launch` with state, configuration and home of its own. */
-function launch(words: string[], says: { console?: string; end?: string } = {}): Launch {
-  const home = mkdtempSync(join(work, 'home-'));
-  const argv = join(home, 'argv.json');
-  const child = spawn(process.execPath, [join(ROOT, 'build.ts'), 'launch', ...words], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      PATH: `${join(work, 'bin')}:${process.env.PATH}`,
-      HOME: home,
-      XDG_STATE_HOME: join(home, 'state'),
-      XDG_CONFIG_HOME: join(home, 'config'),
-      CLAWDY_ACCEL: 'tcg',
-      FAKE_ARGV: argv,
-      FAKE_CONSOLE: says.console ?? 'booting',
-      FAKE_END: says.end ?? '',
-    },
-  });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (data) => (stdout += data));
-  child.stderr.on('data', (data) => (stderr += data));
-  return {
-    child,
-    ended: once(child, 'close').then(([code]) => ({ code, stdout, stderr })),
-    dir: join(home, 'state', 'clawdy', 'instances'),
-    qemu: async () => {
-      while (!existsSync(argv) || !readFileSync(argv, 'utf8').endsWith('}')) await sleep(50);
-      return JSON.parse(readFileSync(argv, 'utf8'));
-    },
-  };
-}
-
-const runs = (pid: number) => existsSync(`/proc/${pid}/cmdline`) && readFileSync(`/proc/${pid}/cmdline`).length > 0;
-
-async function gone(dir: string, pid: number): Promise<boolean> {
-  for (let tries = 0; tries < 100 && (runs(pid) || readdirSync(dir).length); tries++) await sleep(100);
-  return !runs(pid) && readdirSync(dir).length === 0;
-}
+const launcher = new Launcher(work);
+const launch = launcher.launch.bind(launcher);
+const image = makeImage(join(work, 'image'));
+const runs = (pid: number) => existsSync(`/proc/${pid}`);
 
 test.serial('a box that stays closed ends the launch at once, with its reason, and leaves nothing', async (t) => {
   const one = launch(['--image', image], {
-    console: '[  1.0] config[7]: clawdy: closed: launch.json refused: because',
+    FAKE_CONSOLE: '[  1.0] config[7]: clawdy: closed: launch.json refused: because',
   });
   const { code, stdout, stderr } = await one.ended;
   t.is(code, 1, stderr);
@@ -107,7 +39,7 @@ test.serial('a box that stays closed ends the launch at once, with its reason, a
 });
 
 test.serial('a QEMU that ends leaves nothing, and the error says what to do', async (t) => {
-  const one = launch(['--image', image], { end: 'yes' });
+  const one = launch(['--image', image], { FAKE_END: 'yes' });
   const { code, stderr } = await one.ended;
   t.is(code, 1);
   t.regex(stderr, /QEMU did not start\n.*fake: could not access the accelerator\n.*next: npm run doctor/);
@@ -130,8 +62,78 @@ for (const [signal, wanted] of [
   });
 }
 
+test.serial(
+  'a launch that is killed while it prepares leaves what the next command removes, and only that',
+  async (t) => {
+    const gated = makeImage(join(work, 'gated'), ['02-auth-code']);
+    launcher.put('openssl', 'echo $$ >"$HOME/openssl.pid"; exec sleep 60');
+    const one = launch(['--image', gated]);
+    const env = { HOME: one.home };
+    const stub = join(one.home, 'openssl.pid');
+    while (!existsSync(stub) || !readFileSync(stub, 'utf8')) await sleep(50);
+    const [id] = readdirSync(one.dir) as [string];
+    t.true(existsSync(join(one.dir, id, 'id_ed25519')), 'there is something to be left');
+    t.is((await launch(['list'], env).ended).stderr, '', 'its owner lives');
+    t.true(existsSync(join(one.dir, id)));
+    one.child.kill('SIGKILL');
+    await one.ended;
+    const owner = readFileSync(join(one.dir, id, 'owner.json'));
+    // With a record, even one that can't be read, it is an instance; without an owner it was kept.
+    const record = join(one.dir, `${id}.json`);
+    writeFileSync(record, '{');
+    t.regex((await launch(['list'], env).ended).stderr, /can't be read/);
+    t.true(existsSync(join(one.dir, id, 'id_ed25519')));
+    rmSync(record);
+    mkdirSync(join(one.dir, 'local-kept'));
+    const { code, stderr } = await launch(['stop', id, '--yes'], env).ended;
+    t.is(code, 0, stderr);
+    t.is(stderr, `${id}: its launch was killed; what was left of it is removed\n`);
+    t.deepEqual(readdirSync(one.dir), ['local-kept']);
+    mkdirSync(join(one.dir, 'local-dead'));
+    writeFileSync(join(one.dir, 'local-dead', 'owner.json'), owner);
+    const next = launch(['--image', image], { ...env, FAKE_CONSOLE: 'clawdy: closed: because' });
+    t.regex((await next.ended).stderr, /^local-dead: its launch was killed/);
+    t.deepEqual(readdirSync(one.dir), ['local-kept']);
+    rmSync(join(launcher.bin, 'openssl'));
+    process.kill(Number(readFileSync(stub, 'utf8')), 'SIGKILL');
+  },
+);
+
+test.serial('the overlay’s base is the image itself, not a link that a bake moves', async (t) => {
+  symlinkSync(image, join(work, 'latest'));
+  const one = launch(['--image', join(work, 'latest'), '--keep'], { FAKE_CONSOLE: 'clawdy: closed: because' });
+  await one.ended;
+  const disk = join(one.dir, readdirSync(one.dir)[0] as string, 'disk.qcow2');
+  const info = JSON.parse(spawnSync('qemu-img', ['info', '--output=json', disk], { encoding: 'utf8' }).stdout);
+  t.is(info['backing-filename'], join(image, 'disk.qcow2'));
+});
+
+test.serial(
+  'what is missing is said before anything is made: a disk, a program, a record that can be read',
+  async (t) => {
+    const diskless = makeImage(join(work, 'diskless'));
+    rmSync(join(diskless, 'disk.qcow2'));
+    const one = launch(['--image', diskless]);
+    t.like(await one.ended, { code: 3, stdout: '' });
+    t.regex((await one.ended).stderr, /diskless has no disk\.qcow2\n {2}next: .*make bake/);
+    t.deepEqual(readdirSync(one.home), []);
+
+    spawnSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(work, 'key')]);
+    const bare = launch(['--image', image, '--ssh-key', join(work, 'key.pub')], { PATH: launcher.bin });
+    t.like(await bare.ended, { code: 4, stdout: '' });
+    t.regex((await bare.ended).stderr, /qemu-img is not installed\n {2}next: npm run setup\n/);
+    t.deepEqual(readdirSync(bare.dir), []);
+
+    writeFileSync(join(bare.dir, 'local-1.json'), '{');
+    const blind = await launch(['--image', image], { HOME: bare.home }).ended;
+    t.is(blind.code, 3);
+    t.regex(blind.stderr, /could be a replay: .*local-1\.json can't be read: .*\n {2}next: .*move it away/);
+    t.deepEqual(readdirSync(bare.dir), ['local-1.json']);
+  },
+);
+
 test.serial('the token is in the seed alone; --keep leaves it there with the logs, for the owner only', async (t) => {
-  const one = launch(['--image', image, '--keep'], { console: 'clawdy: closed: because' });
+  const one = launch(['--image', image, '--keep'], { FAKE_CONSOLE: 'clawdy: closed: because' });
   const { stdout, stderr } = await one.ended;
   const { pid, arguments: words, environment } = await one.qemu();
   t.false(runs(pid));
@@ -139,9 +141,7 @@ test.serial('the token is in the seed alone; --keep leaves it there with the log
   t.regex(stderr, new RegExp(`log: {2}${dir}/console\\.log`));
   const found = spawnSync('sh', ['-c', 'find "$1" "$1/.." "$1/../.." -perm /077', 'sh', dir], { encoding: 'utf8' });
   t.is(found.stdout.replaceAll(/^.*qmp\.sock\n/gm, ''), '');
-  const out = join(work, 'user-data');
-  spawnSync('xorriso', ['-osirrox', 'on', '-indev', join(dir, 'seed.iso'), '-extract', '/user-data', out]);
-  const { token } = JSON.parse(JSON.parse(readFileSync(out, 'utf8').split('\n')[1] as string).write_files[0].content);
+  const { token } = seededLaunch(dir);
   t.regex(token, /^[\w-]{43}$/);
   for (const text of [stdout, stderr, JSON.stringify([words, environment])]) t.false(text.includes(token));
   const holders = spawnSync('grep', ['-rlF', '-e', token, join(one.dir, '..', '..', '..')], { encoding: 'utf8' });
@@ -199,4 +199,46 @@ test('list names the record that can’t be read and prints the others', async (
   t.is(status, 3);
   t.is(stdout, '[]\n');
   t.true(stderr.includes(join(home, 'clawdy', 'instances', 'local-1.json')));
+});
+
+test('header prints the code into a pipe, by the operator’s own key, which it never makes', async (t) => {
+  const home = mkdtempSync(join(work, 'home-'));
+  const [config, dir] = [join(home, 'config', 'clawdy'), join(home, 'state', 'clawdy', 'instances')];
+  for (const folder of [config, dir]) mkdirSync(folder, { recursive: true });
+  const key = join(config, 'operator.age');
+  const identity = await generateX25519Identity();
+  writeFileSync(key, `${identity}\n`, { mode: 0o600 });
+  const code_encrypted = await encryptTo(await identityToRecipient(identity), BUNDLE.code);
+  writeFileSync(join(dir, 'local-1.json'), JSON.stringify({ ...RECORD, code_encrypted }));
+  const header = () => launch(['header', 'local-1'], { HOME: home }).ended;
+  const line = `X-Clawdy-Code: ${BUNDLE.code}`;
+  t.like(await header(), { code: 0, stdout: `${line}\n` });
+
+  const onTerminal = (more: string) =>
+    spawnSync('script', ['-qec', `"${process.execPath}" build.ts launch header local-1 ${more}`, '/dev/null'], {
+      encoding: 'utf8',
+      cwd: ROOT,
+      env: { ...process.env, XDG_STATE_HOME: join(home, 'state'), XDG_CONFIG_HOME: join(home, 'config') },
+    });
+  const refused = onTerminal('');
+  t.is(refused.status, 3, refused.stdout);
+  t.false(refused.stdout.includes(BUNDLE.code));
+  t.regex(refused.stdout, /isn't shown on a terminal\r\n {2}next: pipe it: .* or add --show/);
+  t.is(onTerminal('--show').stdout, `${line}\r\n`);
+
+  chmodSync(key, 0o640);
+  const loose = await header();
+  t.like(loose, { code: 3, stdout: '' });
+  t.true(loose.stderr.includes(`next: chmod 600 ${key}\n`), loose.stderr);
+  rmSync(key);
+  const lost = await header();
+  t.like(lost, { code: 3, stdout: '' });
+  t.regex(lost.stderr, /operator\.age isn't there\n {2}next: put back its backup/);
+  t.false(existsSync(key));
+});
+
+test('verify takes an image by its absolute path', (t) => {
+  const words = [join(ROOT, 'build.ts'), 'verify', '--plan', '--image', join(work, 'nowhere')];
+  const { stderr } = spawnSync(process.execPath, words, { encoding: 'utf8' });
+  t.true(stderr.includes(`✖ image: ${join(work, 'nowhere')} holds no image`), stderr);
 });

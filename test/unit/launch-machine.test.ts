@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { holdPort } from '../../src/launch/local/free-port.ts';
 import { forwards } from '../../src/launch/local/machine.ts';
+import { type BuildError, EXIT } from '../../src/process/errors.ts';
 import { identify, isAlive, startGuarded } from '../../src/process/guarded.ts';
 
 const work = mkdtempSync(join(tmpdir(), 'clawdy-guard-'));
@@ -28,7 +29,7 @@ test('a guarded program runs until it is ended, and its folder goes with it', as
   const { log, folder } = place();
   const guarded = await startGuarded('sh', ['-c', 'echo "$1"; exec sleep 600', 'sh', "it's said"], { log, folder });
   t.true(guarded.alive());
-  t.true(await until(() => readFileSync(log, 'utf8') === "it's said\n"));
+  t.true(await until(() => existsSync(log) && readFileSync(log, 'utf8') === "it's said\n"));
   await guarded.end();
   t.false(guarded.alive());
   t.false(existsSync(folder));
@@ -51,6 +52,14 @@ test('a guarded program that ends by itself is seen to', async (t) => {
   t.true(await until(() => !guarded.alive()));
   t.is(readFileSync(log, 'utf8'), 'why\n');
   await guarded.end();
+});
+
+test('a program that isn’t installed is said to be missing, and nothing runs', async (t) => {
+  const { log, folder } = place();
+  const error = await t.throwsAsync<BuildError>(startGuarded('clawdy-no-such-program', [], { log, folder }), {
+    message: 'clawdy-no-such-program is not installed',
+  });
+  t.like(error, { exitCode: EXIT.prerequisite, hint: 'npm run setup' });
 });
 
 for (const signal of ['SIGINT', 'SIGKILL'] as const) {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -12,45 +13,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { machineDir } from '../../src/launch/places.ts';
-import {
-  type InstanceRecord,
-  isTaken,
-  listRecords,
-  readRecord,
-  removeRecord,
-  writeRecord,
-} from '../../src/launch/records.ts';
-import { curlLine, publicView, renderTable, sshLine } from '../../src/launch/render.ts';
+import { isTaken, listRecords, readRecord, removeRecord, writeRecord } from '../../src/launch/records.ts';
+import { curlLine, publicView, renderLaunched, renderTable, sshLine } from '../../src/launch/render.ts';
+import { ROOT, RECORD as record } from './launch-fixture.ts';
 
-const state = mkdtempSync(join(tmpdir(), 'clawdy-state-'));
+const state = mkdtempSync(join(tmpdir(), 'clawdy 100%  state-'));
 process.env.XDG_STATE_HOME = state;
 const dir = join(state, 'clawdy', 'instances');
 test.after.always(() => rmSync(state, { recursive: true }));
-
-const record: InstanceRecord = {
-  version: 1,
-  cloud: 'local',
-  instance_id: 'local-1',
-  launch_id: 'launch-1',
-  image_id: 'debian-13-20261122T155250Z-c7d31ac0',
-  created: '2026-11-22T16:00:00.000Z',
-  address: '127.0.0.1',
-  ssh: {
-    user: 'clawdy',
-    port: 40_000,
-    host_key: `ssh-ed25519 ${'A'.repeat(68)}`,
-    guest_port: 20_000,
-    identity_file: '/keys/with space',
-  },
-  gate_url: 'https://localhost:40001/',
-  gate_certificate: '-----BEGIN CERTIFICATE-----',
-  client_certificate: '/x/client.crt',
-  client_key: '/x/client.key',
-  user: 'owner@localhost',
-  code_encrypted: '-----BEGIN AGE ENCRYPTED FILE-----\n',
-  qemu: { pid: 1, start_ticks: 1, boot_id: 'b', qmp: '/x/qmp.sock' },
-  disk: '/x/disk.qcow2',
-};
 
 test.beforeEach(() => rmSync(dir, { recursive: true, force: true }));
 
@@ -85,6 +55,7 @@ for (const [what, content] of [
   ['with an unknown member', JSON.stringify({ ...record, token: 'x' })],
   ['without its machine', JSON.stringify({ ...record, qemu: undefined })],
   ['of another instance', JSON.stringify({ ...record, instance_id: 'local-9' })],
+  ['of an instance that leads elsewhere', JSON.stringify({ ...record, instance_id: '../x' })],
 ] as const) {
   test.serial(`a record that is ${what} is named, left as it is, and hides no other`, (t) => {
     writeRecord(record);
@@ -99,6 +70,10 @@ for (const [what, content] of [
       [error?.message],
     );
     t.is(readFileSync(file, 'utf8'), content);
+    t.true(isTaken(record.launch_id));
+    // It could be that launch's.
+    const fault = t.throws(() => isTaken('launch-9'), { name: 'BuildError' });
+    t.true(fault?.message.includes(file));
   });
 }
 
@@ -117,6 +92,17 @@ test.serial('an ID that leads elsewhere is refused wherever one is taken', (t) =
   t.false(existsSync(join(state, 'clawdy', 'x')));
 });
 
+test.serial('a record under a name that is no ID is named too', (t) => {
+  writeRecord(record);
+  writeFileSync(join(dir, 'a b.json'), '{}');
+  const { records, faults } = listRecords();
+  t.deepEqual(records, [record]);
+  t.deepEqual(
+    faults.map(({ message }) => message),
+    [`${join(dir, 'a b.json')} can't be read: its name isn't an instance's ID`],
+  );
+});
+
 test.serial('what is printed names no secret, and lines for a shell are quoted', (t) => {
   t.deepEqual(publicView(record), {
     cloud: 'local',
@@ -128,13 +114,33 @@ test.serial('what is printed names no secret, and lines for a shell are quoted',
   });
   t.is(
     sshLine(record),
-    `ssh -p 40000 -i '/keys/with space' -o IdentitiesOnly=yes -o UserKnownHostsFile=${dir}/local-1/known_hosts -o StrictHostKeyChecking=yes clawdy@127.0.0.1`,
+    `ssh -p 40000 -i '/keys/with space' -o IdentitiesOnly=yes -o 'UserKnownHostsFile="${dir.replace('%', '%%')}/local-1/known_hosts"' -o StrictHostKeyChecking=yes clawdy@127.0.0.1`,
   );
+  const gate = `--noproxy localhost --cacert '${dir}/local-1/gate.crt' --cert /x/client.crt --key /x/client.key`;
   t.is(
     curlLine(record),
-    `npm run -s launch -- header local-1 | curl --cacert ${dir}/local-1/gate.crt --cert /x/client.crt --key /x/client.key -H @- -H 'x-clawdy-user: owner@localhost' https://localhost:40001/`,
+    `npm --prefix ${ROOT} run -s launch -- header local-1 | curl ${gate} -H @- -H 'x-clawdy-user: owner@localhost' https://localhost:40001/`,
   );
   t.is(curlLine({ ...record, gate_url: null }), undefined);
   t.regex(renderTable([record], [false]), /^INSTANCE .*\nlocal-1 {3}off {4}127\.0\.0\.1:40000 /);
   t.regex(renderTable([], []), /no instances/);
+});
+
+test.serial('ssh takes the known_hosts of the line for one file, whatever its path holds', (t) => {
+  const { stdout } = spawnSync('sh', ['-c', sshLine(record).replace(/^ssh /, 'ssh -G ')], { encoding: 'utf8' });
+  // Of two files the names would be joined by one space.
+  t.true(stdout.split('\n').includes(`userknownhostsfile ${dir}/local-1/known_hosts`), stdout);
+});
+
+test.serial('the printed npm line works in any folder', (t) => {
+  writeRecord(record);
+  const words = (curlLine(record) as string).split(' header ')[0];
+  const { stdout, stderr } = spawnSync('sh', ['-c', `${words} list`], { encoding: 'utf8', cwd: state });
+  t.regex(stdout, /^INSTANCE .*\nlocal-1 /, stderr);
+});
+
+test.serial('who didn’t wait is told that the gate may not answer yet', (t) => {
+  t.notRegex(renderLaunched(record), /443/);
+  t.regex(renderLaunched(record, false), /ask .*\n +\(answered only once 443 opens/);
+  t.notRegex(renderLaunched({ ...record, gate_url: null }, false), /443/);
 });

@@ -14,8 +14,10 @@ import { encryptTo, loadOperator } from '../operator.ts';
 import { type InstanceRecord, isTaken, removeRecord, writeRecord } from '../records.ts';
 import { findSshKey } from '../ssh-key.ts';
 import { holdPort } from './free-port.ts';
+import { checkGate } from './gate.ts';
 import { checkHostKey } from './host-key.ts';
 import { bootMachine, FORWARDER, forward, type LocalMachine, reserveMachine } from './machine.ts';
+import { disown } from './owner.ts';
 
 const ADDRESS = '127.0.0.1';
 /** Host name of the gate: user-mode forwards end here. */
@@ -54,7 +56,7 @@ export function hasGate(image: ImageManifest): boolean {
  * interrupted, leaves nothing behind.
  */
 export async function launchLocal(options: LocalLaunch, progress: Progress): Promise<InstanceRecord> {
-  const { id, dir } = reserveMachine();
+  const { id, dir } = reserveMachine(options.keep);
   const forget = () => {
     if (!options.keep) rmSync(dir, { recursive: true, force: true });
   };
@@ -79,8 +81,16 @@ export async function launchLocal(options: LocalLaunch, progress: Progress): Pro
           VERDICTS.live.test(text) ? true : undefined,
         ),
       );
+      const { gate_url: url, gate_certificate: certificate } = record;
+      const client = launch.gate?.client;
+      if (url && certificate && client) {
+        await progress.step('shake hands with the gate, check its certificate', () =>
+          checkGate(url, certificate, client),
+        );
+      }
     }
     writeRecord(record);
+    disown(dir);
     await machine.guarded.keep();
     process.off('exit', forget);
     return record;
@@ -111,6 +121,8 @@ async function prepare(id: string, dir: string, options: LocalLaunch) {
   const operator = await loadOperator();
   const key = await findSshKey(options.sshKey, dir);
   const launchId = randomUUID();
+  // A record that can't be read ends the launch now, not when the bundle has come.
+  isTaken(launchId);
   const token = randomBytes(32).toString('base64url');
   const gate = hasGate(options.image) ? { port: await holdPort(), client: await makeClientCa(dir) } : undefined;
   const launch = launchJson({

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { probeAccelerator } from '../../doctor/accelerator.ts';
-import { BuildError, inputError } from '../../process/errors.ts';
+import { BuildError, EXIT, inputError } from '../../process/errors.ts';
 import { type Guarded, startGuarded } from '../../process/guarded.ts';
 import { lastLines, run } from '../../process/run.ts';
 import { Console } from '../../verify/lab/console.ts';
@@ -10,6 +10,7 @@ import { CONSOLE_FILE, MEMORY_MIB, machineArgs, SOCKETS } from '../../verify/lab
 import { Qmp } from '../../verify/lab/qmp.ts';
 import { writeSeed } from '../../verify/lab/seed.ts';
 import { machineDir } from '../places.ts';
+import { own } from './owner.ts';
 
 /** A unix socket's path has at most 107 characters: unix(7). */
 const SOCKET_PATH_MAX = 107;
@@ -22,8 +23,11 @@ const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecont
 /** Where forwarded connections seem to come from, inside: user-mode networking's own router. */
 export const FORWARDER = '10.0.2.2/32';
 
-/** An instance's folder, under a name that nobody else has taken. */
-export function reserveMachine(): { id: string; dir: string } {
+/**
+ * An instance's folder, under a name that nobody else has taken.
+ * @param keepDir it stays although its launch fails, or is killed.
+ */
+export function reserveMachine(keepDir: boolean): { id: string; dir: string } {
   for (;;) {
     const id = `local-${randomBytes(4).toString('hex')}`;
     const dir = machineDir(id);
@@ -36,6 +40,7 @@ export function reserveMachine(): { id: string; dir: string } {
     }
     try {
       mkdirSync(dir, { mode: 0o700 });
+      if (!keepDir) own(dir);
       return { id, dir };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
@@ -102,6 +107,7 @@ export async function bootMachine(options: {
   } catch (cause) {
     const said = existsSync(log) ? lastLines(readFileSync(log, 'utf8')) : undefined;
     await guarded?.end();
+    if (cause instanceof BuildError && cause.exitCode === EXIT.prerequisite) throw cause;
     throw new BuildError('launch', 'QEMU did not start', 'npm run doctor tries what it needs', {
       tail: said || (cause instanceof BuildError ? cause.tail : undefined),
       log: options.keepDir ? log : undefined,

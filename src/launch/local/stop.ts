@@ -8,28 +8,31 @@ import { machineDir } from '../places.ts';
 import { type InstanceRecord, removeRecord } from '../records.ts';
 
 /** Milliseconds: an emulated guest takes up to half a minute to stop all its services. */
-const LIMITS = { powerdown: 120_000, quit: 10_000 } as const;
+const LIMITS = { answer: 10_000, powerdown: 120_000, quit: 10_000 };
 
-/** Ends an instance for good: its machine, its disk, its record, in this order, so that a stop can be repeated. */
-export async function stopLocal(record: InstanceRecord, progress: Progress): Promise<void> {
+/**
+ * Ends an instance for good: its machine, its disk, its record, in this order, so that a stop can be repeated. A QEMU that
+ * doesn't answer, or answers and stays, is killed.
+ */
+export async function stopLocal(record: InstanceRecord, progress: Progress, limits = LIMITS): Promise<void> {
   const { instance_id: id, qemu } = record;
   await progress.step(`stop ${id}`, async (step) => {
     const alive = () => isAlive(qemu);
     if (alive()) {
-      const qmp = await Qmp.open(qemu.qmp, alive).catch(() => undefined);
+      const qmp = await Qmp.open(qemu.qmp, alive, limits.answer).catch(() => undefined);
       try {
         step.detail('the power button was pressed; the guest shuts down');
         // Each may end QEMU before it has answered.
-        await qmp?.execute('system_powerdown').catch(() => undefined);
-        if (qmp && (await ended(alive, LIMITS.powerdown))) return;
-        await qmp?.execute('quit').catch(() => undefined);
-        if (qmp && (await ended(alive, LIMITS.quit))) return;
+        await qmp?.execute('system_powerdown', {}, limits.answer).catch(() => undefined);
+        if (qmp && (await ended(alive, limits.powerdown))) return;
+        await qmp?.execute('quit', {}, limits.answer).catch(() => undefined);
+        if (qmp && (await ended(alive, limits.quit))) return;
       } finally {
         qmp?.close();
       }
       // Looked up again by its start time, so that a later process with this number isn't hit.
       if (alive()) process.kill(qemu.pid, 'SIGKILL');
-      if (!(await ended(alive, LIMITS.quit))) {
+      if (!(await ended(alive, limits.quit))) {
         throw new BuildError('stop', `QEMU of ${id} (process ${qemu.pid}) doesn't end`, 'end it by hand and repeat');
       }
     }
