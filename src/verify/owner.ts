@@ -21,38 +21,45 @@ export interface GateAccess {
   certificate: string;
 }
 
-/** The owner of the boxes that claims attack: launches them in mode direct and learns their codes as a launcher does. */
+/** What a client shows, PEM. */
+interface Client {
+  certificate: string;
+  key: string;
+}
+
+/** Who may reach 443: Cloudflare, or the auth proxy at these addresses. */
+export type Front = { mode: 'cloudflare' } | { mode: 'direct'; sources: string[] };
+
+/** The owner of the boxes that tests attack: launches them and learns their codes as a launcher does. */
 export class Owner {
   readonly #identity: string;
   readonly #token = randomBytes(32).toString('base64url');
   readonly #launch: Record<string, unknown>;
-  readonly client: { certificate: string; key: string };
+  readonly client: Client;
+  /** A certificate alike, of a CA that no box of ours was told of. */
+  readonly #foreign: Client;
 
-  private constructor(identity: string, launch: Record<string, unknown>, client: { certificate: string; key: string }) {
+  private constructor(identity: string, launch: Record<string, unknown>, client: Client, foreign: Client) {
     this.#identity = identity;
     this.#launch = launch;
     this.client = client;
+    this.#foreign = foreign;
   }
 
-  /** @param sources addresses that may reach 443: the peers that play the auth proxy. */
-  static async create(sources: string[], more: Record<string, unknown> = {}): Promise<Owner> {
+  /** @param more further members of launch.json. */
+  static async create(front: Front, more: Record<string, unknown> = {}): Promise<Owner> {
     const identity = await generateX25519Identity();
-    const work = mkdtempSync(join(tmpdir(), 'clawdy-owner-'));
-    try {
-      const ca = await makeClientCa(work);
-      const client = { certificate: readFileSync(ca.certificate, 'utf8'), key: readFileSync(ca.key, 'utf8') };
-      const launch = {
-        recipient: await identityToRecipient(identity),
-        mode: 'direct',
-        hosts: ['localhost'],
-        users: [OWNER],
-        direct: { clientCa: [ca.caDer], sources },
-        ...more,
-      };
-      return new Owner(identity, launch, client);
-    } finally {
-      rmSync(work, { recursive: true });
-    }
+    const [client, foreign] = [await makeClient(), await makeClient()];
+    const clientCa = [client.caDer];
+    const launch = {
+      recipient: await identityToRecipient(identity),
+      mode: front.mode,
+      hosts: ['localhost'],
+      users: [OWNER],
+      ...(front.mode === 'direct' ? { direct: { clientCa, sources: front.sources } } : { cloudflare: { clientCa } }),
+      ...more,
+    };
+    return new Owner(identity, launch, client, foreign);
   }
 
   /** Members of launch.json, the token among them. */
@@ -73,6 +80,8 @@ export class Owner {
     await peer.put(`${HELD}/origin.crt`, access.certificate, '0600');
     await peer.put(`${HELD}/client.crt`, this.client.certificate, '0600');
     await peer.put(`${HELD}/client.key`, this.client.key, '0600');
+    await peer.put(`${HELD}/foreign.crt`, this.#foreign.certificate, '0600');
+    await peer.put(`${HELD}/foreign.key`, this.#foreign.key, '0600');
     return access;
   }
 
@@ -89,5 +98,15 @@ export class Owner {
     });
     if (!bundle.gate) throw new BuildError('owner', 'the bundle has no gate', 'is layer 02 in the image?');
     return { code: bundle.code, certificate: bundle.gate.certificate };
+  }
+}
+
+async function makeClient(): Promise<Client & { caDer: string }> {
+  const work = mkdtempSync(join(tmpdir(), 'clawdy-owner-'));
+  try {
+    const { certificate, key, caDer } = await makeClientCa(work);
+    return { certificate: readFileSync(certificate, 'utf8'), key: readFileSync(key, 'utf8'), caDer };
+  } finally {
+    rmSync(work, { recursive: true });
   }
 }

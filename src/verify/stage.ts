@@ -54,7 +54,7 @@ export class ContainerStage {
     const tag = await imageTag(imageDir);
     const network = await ContainerNetwork.create();
     const peer = await ContainerPeer.start({ image: tag, network });
-    const owner = await Owner.create([peer.address]);
+    const owner = await Owner.create({ mode: 'direct', sources: [peer.address] });
     return new ContainerStage(root, network, peer, owner, tag, before);
   }
 

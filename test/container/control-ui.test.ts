@@ -39,7 +39,7 @@ test.serial('a browser behind an auth proxy opens the Control UI, connected, wit
     },
   );
   const gateway = stdout.split(' ').find((address) => /^\d+(\.\d+){3}$/.test(address)) as string;
-  const owner = await Owner.create([gateway], { hosts: [host] });
+  const owner = await Owner.create({ mode: 'direct', sources: [gateway] }, { hosts: [host] });
   const box = await ContainerTarget.boot({
     image: tag,
     network,

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { Owner } from '../../src/verify/owner.ts';
 import { waitForLine } from '../../src/verify/stage.ts';
@@ -14,11 +15,9 @@ const SCRIPT = '/var/tmp/ask-gate';
 const RANGES = '/var/lib/clawdy/state/cloudflare/ranges';
 
 async function bootMode(mode: 'direct' | 'cloudflare'): Promise<ContainerTarget> {
-  const owner = await Owner.create([peer.address]);
-  const { direct, ...rest } = owner.launch as { direct: { clientCa: string[] } } & Record<string, unknown>;
-  const material = mode === 'direct' ? { direct } : { mode, cloudflare: { clientCa: direct.clientCa } };
+  const owner = await Owner.create(mode === 'direct' ? { mode, sources: [peer.address] } : { mode });
   const launchId = `gate-${mode}`;
-  const launch = { ...rest, ...material, launchId, userKeys: [keys.one] };
+  const launch = { ...owner.launch, launchId, userKeys: [keys.one] };
   // The peer's own addresses stand among Cloudflare's: a container network drops packets from any others.
   const plays = [peer.address, peer.addresses.v6].map((address) => `echo ${address} >>${RANGES}`).join(' && ');
   const box = await ContainerTarget.boot({
@@ -111,6 +110,26 @@ test.serial(
         [...THREAT_MODEL.matchAll(/^- `([a-z_.]+)` \((?:critical|warning)\)/gm)].map(([, id]) => id).sort(),
       );
 
+      // What would take a connection, or what the gate says of the visitor, out of its hands.
+      for (const words of [
+        '--header Connection:upgrade --header Upgrade:other',
+        '--header Connection:x-forwarded-for',
+      ]) {
+        t.is(await ask(box, `${words} /`), 'http:400', words);
+      }
+      t.is(await ask(box, '--method CONNECT localhost:80'), 'http:400');
+
+      // All connections held, without a word: the selfcheck still gets through, or the box would close for good.
+      const hold = `held = [socket.create_connection(("${box.addresses.v4}", 443)) for _ in range(1900)]`;
+      const held = peer.exec(
+        `python3 -I -c 'import socket, time; ${hold}; print(len(held), flush=True); time.sleep(30)'`,
+      );
+      await sleep(10_000);
+      t.is(await ask(box, '/'), 'timeout', 'they are all held');
+      const check = await box.exec('for check in /usr/lib/clawdy/checks/live.d/02-*; do "$check" || exit 1; done');
+      t.is(check.exitCode, 0, check.stderr);
+      t.is((await held).stdout.trim(), '1900');
+
       // Twelve guesses: banned; the owner behind the same address works on.
       await box.exec('fail2ban-client set clawdy-gate bantime 10');
       await ask(box, '--code wrong --times 12');
@@ -169,7 +188,7 @@ test.serial('mode cloudflare: 443 for its addresses alone, and what is banned is
     }
     t.is(await ask(box, `/`), 'http:400');
     t.is(await ask(box, `${visitor('203.0.113.5')} ${visitor('203.0.113.6')} /`), 'http:400');
-    t.is(await ask(box, `${visitor('nobody')} /`), 'http:400');
+    for (const none of ['nobody', '1.2.3', 'dead']) t.is(await ask(box, `${visitor(none)} /`), 'http:400', none);
 
     await ask(box, `${visitor('203.0.113.5')} --code wrong --times 12`);
     await banned(box, '203.0.113.5');
@@ -203,6 +222,17 @@ json.dump({"success": True, "result": split}, open("/run/clawdy-cloudflare/answe
     t.is((await refresh('192.0.48.0/20')).exitCode, 1);
     t.false((await box.exec(`${set}; cat ${RANGES}`)).stdout.includes('192.0.48.0/20'));
     t.is(await ask(box, `${visitor('203.0.113.6')}`), 'http:200');
+
+    // A check that fails shuts 443 in the middle of work; SSH stays.
+    const broken = '/usr/lib/clawdy/checks/live.d/99-broken';
+    await box.exec(`printf '#!/bin/sh\\nexit 1\\n' >${broken} && chmod 0755 ${broken}`);
+    t.not((await box.exec('systemctl start clawdy-selfcheck-live.service', { timeout: 180_000 })).exitCode, 0);
+    for (const family of ['v4', 'v6'] as const) {
+      const six = family === 'v6' ? '-6 ' : '';
+      t.is(await ask(box, `${six}${visitor('203.0.113.6')}`), 'timeout', family);
+      const scan = await peer.exec(`ssh-keyscan -T 10 -p ${port} ${box.addresses[family]} 2>/dev/null`);
+      t.true(scan.stdout.includes('ssh-ed25519'), family);
+    }
   } finally {
     await box.close();
     await stranger.close();

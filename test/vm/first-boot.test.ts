@@ -1,3 +1,6 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { OPENCLAW_PORT, SSH_PORTS } from '../../src/contract/box.ts';
 import { GATE_PORT } from '../../src/contract/gate.ts';
@@ -5,13 +8,13 @@ import { BuildError } from '../../src/process/errors.ts';
 import { runClaim } from '../../src/verify/claims/run-claim.ts';
 import { type Lab, openLab } from '../../src/verify/lab/lab.ts';
 import type { Peer } from '../../src/verify/lab/namespaces.ts';
-import { scanPorts } from '../../src/verify/lab/scan.ts';
+import { type PortRange, scanPorts } from '../../src/verify/lab/scan.ts';
 import type { Vm } from '../../src/verify/lab/vm.ts';
 import { Owner } from '../../src/verify/owner.ts';
 import { VmPeer, VmTarget } from '../../src/verify/targets/vm.ts';
 import { claimsFor, testClaims } from '../claims.ts';
 import { ROOT, userData } from '../image.ts';
-import { DISK, LIMITS, LIVE, secretsOf, trouble, waitReady } from './machine.ts';
+import { CHECKED, DISK, LIMITS, LIVE, LIVE_CHECKED, secretsOf, trouble, waitReady } from './machine.ts';
 
 let lab: Lab;
 let one: Vm;
@@ -20,12 +23,22 @@ let ssh: { port: number; hostKey: string };
 let publicKey = '';
 let owner: Owner;
 let stranger: Peer;
-/** What scans found that began and ended before the box said that it was ready. */
-const early: number[][] = [];
+let ownerAtCloudflare: Owner;
+/** What scans found that were over before the box said that its checks had passed; the second from the proxy's address. */
+let early: Promise<number[][]>;
+let earlyAtGate: Promise<number[][]>;
+const GATE = { first: GATE_PORT, last: GATE_PORT };
+const OPENABLE = [{ first: OPENCLAW_PORT, last: OPENCLAW_PORT + 9 }, SSH_PORTS];
+/** Between two scans, for the machine under emulation. */
+const PAUSE_MS = 1000;
 const KEY = '/var/tmp/owner';
 /** RFC 5737 and 3849: addresses of nobody's. */
 const BANNED = ['198.51.100.9', '2001:db8:1:2::9'] as const;
 const INSTANCE_ID = 'i-one';
+/** As test/image.ts sets it. */
+const LAUNCH_ID = 'test-launch';
+/** One address of each of Cloudflare's own lists, https://www.cloudflare.com/ips/. */
+const CLOUDFLARE = { v4: '173.245.48.9', v6: '2400:cb00::9' };
 
 test.before(async () => {
   lab = await openLab();
@@ -33,7 +46,8 @@ test.before(async () => {
   await attacker.exec('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'owner', '-f', KEY]);
   publicKey = (await attacker.exec('cat', [`${KEY}.pub`])).stdout.trim();
   // The attacker is also the auth proxy, for what is open to the proxy alone; the stranger is neither.
-  owner = await Owner.create([attacker.v4, attacker.v6]);
+  owner = await Owner.create({ mode: 'direct', sources: [attacker.v4, attacker.v6] });
+  ownerAtCloudflare = await Owner.create({ mode: 'cloudflare' });
   stranger = await lab.addPeer('stranger');
   // Side by side: under emulation a boot hardly uses more than one core.
   [one, two] = await Promise.all([
@@ -44,36 +58,37 @@ test.before(async () => {
       metaData: { 'instance-id': INSTANCE_ID },
       diskGiB: 6,
     }),
-    lab.bootVm({ disk: DISK, name: 'two', userData: userData({}), firmware: 'uefi' }),
+    lab.bootVm({
+      disk: DISK,
+      name: 'two',
+      userData: userData({ ...ownerAtCloudflare.launch, userKeys: [publicKey] }),
+      metaData: { 'instance-id': 'i-two' },
+      firmware: 'uefi',
+    }),
   ]);
-  ssh = await waitReadyScanning();
+  early = scanUntil(CHECKED, stranger, [{ first: 1, last: 1024 }, ...OPENABLE]);
+  earlyAtGate = scanUntil(LIVE_CHECKED, attacker, [GATE]);
+  ssh = await waitReady(one);
 });
 
-/** Scans what first boot might open, both families in turn, until the box is ready. */
-async function waitReadyScanning(): Promise<typeof ssh> {
-  let ready = false;
-  const scanning = (async () => {
-    for (let round = 0; !ready; round++) {
-      const address = round % 2 ? one.addresses.v6 : one.addresses.v4;
-      try {
-        const open = await scanPorts(stranger, address, [
-          { first: 1, last: 1024 },
-          { first: OPENCLAW_PORT, last: OPENCLAW_PORT + 9 },
-          SSH_PORTS,
-        ]);
-        if (!ready) early.push(open);
-      } catch (error) {
-        // Without a network nobody answers for the address, and nmap judges nothing.
-        if (!(error instanceof BuildError)) throw error;
-      }
+/**
+ * Scans ports of the first machine, both families in turn, until it says that they may open, or is off.
+ * @returns what each scan found that was over by then.
+ */
+async function scanUntil(said: RegExp, peer: Peer, ports: readonly PortRange[]): Promise<number[][]> {
+  const found: number[][] = [];
+  const over = () => !one.on || said.test(one.console());
+  for (let round = 0; !over(); round++) {
+    try {
+      const open = await scanPorts(peer, round % 2 ? one.addresses.v6 : one.addresses.v4, ports);
+      if (!over()) found.push(open);
+    } catch (error) {
+      // Without a network nobody answers for the address, and nmap judges nothing.
+      if (!(error instanceof BuildError)) throw error;
     }
-  })();
-  try {
-    return await waitReady(one);
-  } finally {
-    ready = true;
-    await scanning;
+    await sleep(PAUSE_MS);
   }
+  return found;
 }
 
 /** OpenClaw answers and the live selfcheck has passed; that moment is kept, for claims to start from. */
@@ -83,7 +98,7 @@ function live(): Promise<void> {
     await one.waitForConsole(LIVE, LIMITS.live);
     // During a claim the live selfcheck would answer the sabotage by stopping what is looked at.
     await one.exec('systemctl stop clawdy-selfcheck-live.timer');
-    await owner.equip(new VmPeer(lab.peer('attacker')), one.console(), 'test-launch', INSTANCE_ID);
+    await owner.equip(new VmPeer(lab.peer('attacker')), one.console(), LAUNCH_ID, INSTANCE_ID);
     await one.save('live');
   })();
   return liveReached;
@@ -91,9 +106,10 @@ function live(): Promise<void> {
 
 test.after.always(() => lab?.close());
 
-test.serial('from power-on until it has checked itself, nothing can be reached', (t) => {
-  t.true(early.length >= 2, `${early.length} scans`);
-  t.deepEqual(early.flat(), []);
+test.serial('from power-on until it has checked itself, nothing can be reached', async (t) => {
+  const scans = await early;
+  t.true(scans.length >= 2, `${scans.length} scans`);
+  t.deepEqual(scans.flat(), []);
 });
 
 test.serial('first boot draws a port from the range and says so on the console', (t) => {
@@ -109,7 +125,8 @@ test.serial('a second first boot, by UEFI, shares no secret, key, port or ID wit
   t.true(mine.has('/etc/machine-id') && mine.has('/var/lib/clawdy/state/ssh/port'), [...mine.keys()].join('\n'));
   const shared = [...mine].filter(([path, digest]) => theirs.get(path) === digest).map(([path]) => path);
   t.deepEqual(shared, []);
-  await two.close();
+  // Its turn is the last: beside claims it would take their time.
+  await two.pause();
 });
 
 for (const family of ['v4', 'v6'] as const) {
@@ -157,6 +174,13 @@ test.serial('the state partition filled the disk, and carries no setuid and no d
   t.true(Number(/(\d+)M/.exec(stdout)?.[1]) > 2500, stdout);
 });
 
+test.serial("443 stays shut also to the proxy's address until OpenClaw has been checked too", async (t) => {
+  await live();
+  const scans = await earlyAtGate;
+  t.true(scans.length >= 10, `${scans.length} scans`);
+  t.deepEqual(scans.flat(), []);
+});
+
 test.serial('OpenClaw answers on loopback, and only there', async (t) => {
   await live();
   const ready = await one.exec(
@@ -184,7 +208,7 @@ for (const family of ['v4', 'v6'] as const) {
     `once OpenClaw answers, the proxy's address gets SSH and 443 over ${family}, any other SSH alone`,
     async (t) => {
       await live();
-      const ports = [{ first: GATE_PORT, last: GATE_PORT }, SSH_PORTS];
+      const ports = [GATE, SSH_PORTS];
       t.deepEqual(await scanPorts(lab.peer('attacker'), one.addresses[family], ports), [GATE_PORT, ssh.port]);
       t.deepEqual(await scanPorts(stranger, one.addresses[family], ports), [ssh.port]);
     },
@@ -202,7 +226,8 @@ test.serial('a reboot ends in the same state', async (t) => {
   await live();
   await one.restore('live');
   const before = await secretsOf(one);
-  await one.exec(`fail2ban-client set sshd banip ${BANNED.join(' ')}`);
+  for (const jail of ['sshd', 'clawdy-gate']) await one.exec(`fail2ban-client set ${jail} banip ${BANNED.join(' ')}`);
+  await two.resume();
   await one.reboot();
   t.deepEqual(await waitReady(one), ssh);
   const after = await secretsOf(one);
@@ -212,7 +237,33 @@ test.serial('a reboot ends in the same state', async (t) => {
   await one.waitForConsole(LIVE, LIMITS.live);
   t.deepEqual(await scanPorts(lab.peer('attacker'), one.addresses.v4), [GATE_PORT, ssh.port]);
   t.deepEqual(await scanPorts(stranger, one.addresses.v4), [ssh.port]);
-  const bans = (await one.exec('nft list table inet clawdy_bans')).stdout;
-  t.true(bans.includes(BANNED[0]) && bans.includes('2001:db8:1:2::/64'), bans);
+  for (const where of ['nft list table inet clawdy_bans', 'cat /run/clawdy/fail2ban/gate.lst']) {
+    const bans = (await one.exec(where)).stdout;
+    t.true(bans.includes(BANNED[0]) && bans.includes('2001:db8:1:2::/64'), bans);
+  }
   t.deepEqual(trouble(one.console()), []);
+  await one.close();
+});
+
+test.serial("mode cloudflare: Cloudflare's addresses get SSH and 443, any other SSH alone, IPv6 alike", async (t) => {
+  await two.waitForConsole(LIVE, LIMITS.live);
+  const edge = await lab.addPeer('edge', undefined, CLOUDFLARE);
+  // What a router would do.
+  const link = `dev "$(ip -o route get ${lab.host.v4} | sed 's/.* dev \\([^ ]*\\).*/\\1/')"`;
+  await two.exec(`ip route add ${edge.v4} ${link}; ip -6 route add ${edge.v6} ${link}`);
+  const { port } = await waitReady(two);
+  for (const family of ['v4', 'v6'] as const) {
+    t.deepEqual(await scanPorts(edge, two.addresses[family], [GATE, SSH_PORTS]), [GATE_PORT, port], family);
+    t.deepEqual(await scanPorts(stranger, two.addresses[family], [GATE, SSH_PORTS]), [port], family);
+  }
+  const asked = new VmPeer(edge);
+  await ownerAtCloudflare.equip(asked, two.console(), LAUNCH_ID, 'i-two');
+  await asked.put('/var/tmp/gate', readFileSync(join(ROOT, 'test/attacks/gate')), '0755');
+  const env = { TARGET: two.addresses.v4, TARGET6: two.addresses.v6 };
+  const ask = async (words: string) => (await asked.exec(`/var/tmp/gate ${words} /readyz`, { env })).stdout.trim();
+  for (const family of ['', '-6 ']) {
+    t.is(await ask(`${family}--header CF-Connecting-IP:203.0.113.5`), 'outcome: http:200');
+    t.is(await ask(`${family}--header CF-Connecting-IP:203.0.113.5 --code none`), 'outcome: http:401');
+    t.is(await ask(`${family}--header CF-Connecting-IP:203.0.113.5 --certificate foreign`), 'outcome: denied');
+  }
 });

@@ -27,6 +27,9 @@ interface Answer {
   stderr: string;
 }
 
+/** All that commands have said. */
+const heard: string[] = [];
+
 /** Runs a command as a person at this checkout would; dies with the test's process. */
 async function person(command: string): Promise<Answer> {
   const { exitCode, stdout, stderr } = await run('sh', ['-c', command], {
@@ -36,6 +39,7 @@ async function person(command: string): Promise<Answer> {
     ok: [...Array(256).keys()],
     timeout: LIMITS.ready + LIMITS.live,
   });
+  heard.push(stdout, stderr);
   return { code: exitCode, stdout, stderr };
 }
 
@@ -74,7 +78,7 @@ const line = (word: string) => new RegExp(`^ {2}${word} +(.*)$`, 'm').exec(lines
 test.serial('the printed line logs in at the pinned host key, and nowhere else', async (t) => {
   const batch = line('log in').replace(/^ssh /, 'ssh -o BatchMode=yes -o ConnectTimeout=60 ');
   const { code, stdout, stderr } = await person(`${batch} id -un`);
-  t.is(stdout, 'clawdy\n', stderr);
+  t.is(stdout, 'clawdy', stderr);
   t.is(code, 0);
   // A host that shows another key isn't believed.
   const known = join(instances(), launched.instance_id, 'known_hosts');
@@ -92,10 +96,17 @@ test.serial('list knows the instance and that it runs', async (t) => {
 });
 
 test.serial('the code is nowhere but in the pipe', async (t) => {
+  const said = [...heard];
   const { code, stdout } = await launch(`header ${launched.instance_id}`);
   t.is(code, 0);
-  const secret = /^X-Clawdy-Code: ([\w-]{43})\n$/.exec(stdout)?.[1];
+  const secret = /^X-Clawdy-Code: ([\w-]{43})$/.exec(stdout)?.[1];
   t.truthy(secret);
+  t.false(
+    said.some((text) => text.includes(secret as string)),
+    'no command has said it',
+  );
+  for (const of of ['cmdline', 'environ'])
+    t.false(readFileSync(`/proc/${record.qemu.pid}/${of}`, 'utf8').includes(secret as string), of);
   // By a pattern file on standard input: in no program's arguments.
   const grep = spawn('grep', ['-rlaF', '-f', '-', home], { stdio: ['pipe', 'pipe', 'ignore'] });
   grep.stdin.end(`${secret}\n`);

@@ -9,6 +9,10 @@ export const DISK = join(IMAGE_DIR, 'disk.qcow2');
 export const LIMITS = { ready: 420_000, live: 900_000 } as const;
 
 export const READY = /clawdy: ready ssh_port=(\d+) host_key=(SHA256:\S+)/;
+/** Said by the box before it opens anything. */
+export const CHECKED = /clawdy: static checks passed: \d+; SSH may open/;
+/** The same of 443. */
+export const LIVE_CHECKED = /clawdy: live checks passed: \d+; 443 may open/;
 export const LIVE = /clawdy: live ok/;
 
 /** What no boot of a sound image says. */
@@ -35,12 +39,13 @@ export async function waitReady(vm: Vm): Promise<{ port: number; hostKey: string
 }
 
 /**
- * Everything an instance made for itself, as `path → digest`: all of root's state, and what the system keeps elsewhere.
+ * Everything an instance made for itself, as `path → digest`: all of root's state but the record of bans, and what the
+ * system keeps elsewhere.
  * Two instances must share none of the digests.
  */
 export async function secretsOf(vm: Vm): Promise<Map<string, string>> {
   const { stdout } = await vm.exec(
-    'find /var/lib/clawdy/state /etc/machine-id /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /etc/ssh -type f -newer /usr/lib/clawdy/image.json 2>/dev/null -print0 | xargs -0 sha256sum',
+    'find /var/lib/clawdy/state /etc/machine-id /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /etc/ssh -type f -newer /usr/lib/clawdy/image.json -not -name "fail2ban.sqlite3*" 2>/dev/null -print0 | xargs -0 sha256sum',
   );
   return new Map(
     stdout

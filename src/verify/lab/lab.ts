@@ -90,9 +90,13 @@ export class Lab {
     return peer;
   }
 
-  /** One more host on the bridge, e.g. one that plays the proxy. */
-  async addPeer(name: string, host = this.#nextPeer++): Promise<Peer> {
-    const { v4, v6 } = address(host);
+  /**
+   * One more host on the bridge, e.g. one that plays the proxy.
+   * @param outside its addresses where they aren't the lab's; machines need a route to them, on their link.
+   */
+  async addPeer(name: string, host = this.#nextPeer++, outside?: { v4: string; v6: string }): Promise<Peer> {
+    const { v4, v6 } = outside ?? address(host);
+    const own = outside ? [`${v4}/32`, `${v6}/128`] : withPrefix(address(host));
     const holder = await this.host.holder.sibling();
     const peer = new Peer(name, holder, v4, v6);
     const link = `peer${host}`;
@@ -102,8 +106,9 @@ export class Lab {
     ]);
     await peer.ip([
       'link set lo up',
-      ...withPrefix(address(host)).map((cidr) => `address add ${cidr} dev eth0${cidr.includes(':') ? ' nodad' : ''}`),
+      ...own.map((cidr) => `address add ${cidr} dev eth0${cidr.includes(':') ? ' nodad' : ''}`),
       'link set eth0 up',
+      ...(outside ? withPrefix(address(0)).map((cidr) => `route add ${cidr} dev eth0`) : []),
     ]);
     this.#peers.set(name, peer);
     return peer;

@@ -140,6 +140,16 @@ export class Vm {
     await reset;
   }
 
+  /** Stops the guest's time; for it none passes until resume(). */
+  async pause(): Promise<void> {
+    await this.#live().qmp.execute('stop');
+  }
+
+  /** Lets a paused guest go on. Its clock stays behind by the pause: a jump would look like a stall to what runs. */
+  async resume(): Promise<void> {
+    await this.#live().qmp.execute('cont');
+  }
+
   /** Keeps this moment, memory and disk, inside the overlay. A few tenths of a second. */
   async save(moment: string): Promise<void> {
     const { qmp, channel } = this.#live();

@@ -4,13 +4,19 @@ no client certificate, and answers 401 to whoever has no code, while OpenClaw be
 
 import http.client
 import os
+import pwd
 import socket
 import ssl
 import subprocess
 import sys
+import time
 
+UID = pwd.getpwnam("clawdy-gate").pw_uid
 SHUT = "/run/clawdy/gate.shut"
 LOCAL = "/run/clawdy-gate/local.sock"
+# The same words as on 443, where only the mode's addresses get as far as TLS.
+TLS = "/run/clawdy-gate/tls.sock"
+CERTIFICATE = "/var/lib/clawdy/state/gate/origin.crt"
 
 
 def active():
@@ -18,28 +24,50 @@ def active():
     return subprocess.run(command, check=False).returncode == 0
 
 
+def listeners():
+    """Addresses on which the gate's uid listens; ss -e shows whose a socket is."""
+    sockets = subprocess.run(["ss", "-Hltne"], capture_output=True, text=True, check=True).stdout
+    return sorted({line.split()[3] for line in sockets.splitlines() if f" uid:{UID} " in line})
+
+
+def unix(path):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(10)
+    connection.connect(path)
+    return connection
+
+
 def status_without_code():
     """By the socket that only root may open; TLS is judged apart."""
     connection = http.client.HTTPConnection("localhost", timeout=10)
-    connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.settimeout(10)
-    connection.sock.connect(LOCAL)
+    connection.sock = unix(LOCAL)
     connection.request("GET", "/")
     return connection.getresponse().status
 
 
-def lets_in_without_certificate():
-    context = ssl.create_default_context()
+def without_certificate():
+    """What becomes of a visitor without one: the alert of RFC 8446, 6.2 (116), or anything else."""
+    context = ssl.create_default_context(cafile=CERTIFICATE)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    try:
-        with socket.create_connection(("127.0.0.1", 443), timeout=10) as raw:
-            with context.wrap_socket(raw) as tls:
-                # TLS 1.3: the refusal comes with the first read.
-                tls.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                return bool(tls.recv(1))
-    except (ssl.SSLError, ConnectionError, TimeoutError):
-        return False
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    with context.wrap_socket(unix(TLS)) as tls:
+        try:
+            # TLS 1.3: the refusal comes with the first read.
+            tls.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return f"answered {tls.recv(16)}"
+        except ssl.SSLError as error:
+            return error.reason
+
+
+def tried(ask):
+    """The selfcheck closes the front door by what is said here: a moment of load mustn't."""
+    for left in (2, 1, 0):
+        try:
+            return ask()
+        except OSError as error:
+            if not left:
+                sys.exit(f"the gate doesn't answer root either: {error}")
+            time.sleep(2)
 
 
 if os.path.exists(SHUT):
@@ -48,8 +76,11 @@ if os.path.exists(SHUT):
     sys.exit(0)
 if not active():
     sys.exit("clawdy-gate.service does not run")
-status = status_without_code()
+if listeners() != ["0.0.0.0:443", "[::]:443"]:
+    sys.exit(f"the gate listens on {', '.join(listeners()) or 'nothing'}")
+status = tried(status_without_code)
 if status != 401:
     sys.exit(f"the gate answers {status} to a request without the code")
-if lets_in_without_certificate():
-    sys.exit("the gate talks to whoever has no client certificate")
+came = tried(without_certificate)
+if came != "TLSV13_ALERT_CERTIFICATE_REQUIRED":
+    sys.exit(f"who has no client certificate isn't refused for that: {came}")

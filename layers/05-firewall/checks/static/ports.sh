@@ -4,6 +4,7 @@
 import glob
 import ipaddress
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,6 +25,9 @@ def entry(protocol, port, network=None):
 def wanted():
     found = set()
     for name in glob.glob("/run/clawdy/ports.d/*"):
+        # The temporary file of one being written.
+        if "." in os.path.basename(name):
+            continue
         with open(name, encoding="ascii") as file:
             found.update(entry(*line.split()) for line in file)
     return found

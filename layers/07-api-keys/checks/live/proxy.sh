@@ -21,7 +21,8 @@ except OSError as error:
     sys.exit(f"the key proxy does not answer: {type(error).__name__}")
 if answers != [403, 403]:
     sys.exit(f"the key proxy answers {answers} where it should refuse")
-held = os.stat("/run/clawdy-keys/key.map")
-folder = os.stat("/run/clawdy-keys")
-if held.st_uid != UID or held.st_mode & 0o077 or folder.st_uid != UID or folder.st_mode & 0o077:
-    sys.exit("others than the key proxy could read its key")
+held = os.stat("/run/clawdy/keys/key.map")
+folder = os.stat("/run/clawdy/keys")
+for of, modes in ((folder, 0o750), (held, 0o440)):
+    if (of.st_uid, of.st_gid, of.st_mode & 0o777) != (0, UID, modes):
+        sys.exit("others than the key proxy could read its key, or it could write it")

@@ -65,6 +65,12 @@ store() {
   return 1
 }
 
+# alone: whoever opens, closes, or judges what is open does so one at a time, until the script ends.
+alone() {
+  exec 9>"$CLAWDY_RUN/front.lock"
+  flock 9
+}
+
 # run_parts NAME: runs each executable of NAME.d in order. The first that fails closes the box with its last words.
 run_parts() {
   for part in "$CLAWDY_LIB/$1.d"/*; do
