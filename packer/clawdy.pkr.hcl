@@ -89,8 +89,9 @@ build {
   provisioner "shell" {
     inline = [
       "set -eu",
-      # Patterns, because a pattern that fits nothing is no error: what keeps the time differs between bases.
-      "systemctl stop 'systemd-random-seed.*' 'systemd-timesyncd.*' 'chrony.*'",
+      # Patterns, because a pattern that fits nothing is no error: what keeps the time differs between bases. The last two
+      # would write again what goes.
+      "systemctl stop 'systemd-random-seed.*' 'systemd-timesyncd.*' 'chrony.*' 'fail2ban.*' 'haproxy.*'",
       "sh /tmp/payload/seal.sh",
       "rm -rf /tmp/payload /tmp/payload.tar",
       "sync && fstrim /",

@@ -18,6 +18,9 @@ rm -f /etc/netplan/50-cloud-init.yaml /etc/network/interfaces.d/50-cloud-init
 rm -f /etc/sudoers.d/90-cloud-init-users /etc/ssh/sshd_config.d/50-cloud-init.conf
 rm -rf /etc/systemd/network/10-cloud-init-*.network
 
+# What packages' services, started by this boot, made for themselves; ours keep theirs in the state, or in memory.
+rm -f /var/lib/fail2ban/fail2ban.sqlite3 /var/lib/haproxy/dev/log
+
 # Traces.
 rm -f /etc/.updated /var/.updated
 find /usr/share/netplan -name __pycache__ -prune -exec rm -rf {} +

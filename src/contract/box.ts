@@ -5,6 +5,8 @@
 
 /** OpenClaw listens here, on loopback only (the seed's own port). */
 export const OPENCLAW_PORT = 7860;
+/** The proxy that holds the user's API key, on loopback (layers/07-api-keys). */
+export const KEYS_PORT = 7862;
 
 /** First boot draws SSH's port from this range: high, and below the kernel's ephemeral ports (32768 and up). */
 export const SSH_PORTS = { first: 20_000, last: 32_767 } as const;

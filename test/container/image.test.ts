@@ -1,5 +1,5 @@
 import test from 'ava';
-import { AGENT, OPENCLAW_PORT, PATHS, SSH_PORTS } from '../../src/contract/box.ts';
+import { AGENT, KEYS_PORT, OPENCLAW_PORT, PATHS, SSH_PORTS } from '../../src/contract/box.ts';
 import { imageTag, waitForLine } from '../../src/verify/stage.ts';
 import { ContainerNetwork, ContainerPeer, ContainerTarget } from '../../src/verify/targets/container.ts';
 import { IMAGE_DIR, userData } from '../image.ts';
@@ -73,6 +73,7 @@ test('the listening sockets are exactly those that are meant', async (t) => {
     `tcp [::]:${port} sshd`,
     `tcp 127.0.0.1:${OPENCLAW_PORT} openclaw`,
     `tcp [::1]:${OPENCLAW_PORT} openclaw`,
+    `tcp 127.0.0.1:${KEYS_PORT} haproxy`,
   ]);
   /** systemd-resolved's stub, on loopback. */
   const resolved = /^(tcp|udp) 127\.0\.0\.(53%lo|54):53 systemd-resolve$/;

@@ -30,7 +30,7 @@ let earlyAtGate: Promise<number[][]>;
 const GATE = { first: GATE_PORT, last: GATE_PORT };
 const OPENABLE = [{ first: OPENCLAW_PORT, last: OPENCLAW_PORT + 9 }, SSH_PORTS];
 /** Between two scans, for the machine under emulation. */
-const PAUSE_MS = 1000;
+const PAUSE_MS = 5000;
 const KEY = '/var/tmp/owner';
 /** RFC 5737 and 3849: addresses of nobody's. */
 const BANNED = ['198.51.100.9', '2001:db8:1:2::9'] as const;
