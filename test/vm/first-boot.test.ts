@@ -47,7 +47,7 @@ test.before(async () => {
   publicKey = (await attacker.exec('cat', [`${KEY}.pub`])).stdout.trim();
   // The attacker is also the auth proxy, for what is open to the proxy alone; the stranger is neither.
   owner = await Owner.create({ mode: 'direct', sources: [attacker.v4, attacker.v6] });
-  ownerAtCloudflare = await Owner.create({ mode: 'cloudflare' });
+  ownerAtCloudflare = await Owner.create({ mode: 'cloudflare' }, { hosts: ['localhost', 'two.example.com'] });
   stranger = await lab.addPeer('stranger');
   // Side by side: under emulation a boot hardly uses more than one core.
   [one, two] = await Promise.all([
@@ -235,8 +235,8 @@ test.serial('a reboot ends in the same state', async (t) => {
     if (!path.includes('/var/lib/systemd/')) t.is(after.get(path), digest, path);
   }
   await one.waitForConsole(LIVE, LIMITS.live);
-  t.deepEqual(await scanPorts(lab.peer('attacker'), one.addresses.v4), [GATE_PORT, ssh.port]);
-  t.deepEqual(await scanPorts(stranger, one.addresses.v4), [ssh.port]);
+  t.deepEqual(await scanPorts(lab.peer('attacker'), one.addresses.v4, [GATE, ...OPENABLE]), [GATE_PORT, ssh.port]);
+  t.deepEqual(await scanPorts(stranger, one.addresses.v4, [GATE, ...OPENABLE]), [ssh.port]);
   for (const where of ['nft list table inet clawdy_bans', 'cat /run/clawdy/fail2ban/gate.lst']) {
     const bans = (await one.exec(where)).stdout;
     t.true(bans.includes(BANNED[0]) && bans.includes('2001:db8:1:2::/64'), bans);

@@ -105,8 +105,8 @@ test.serial('the code is nowhere but in the pipe', async (t) => {
     said.some((text) => text.includes(secret as string)),
     'no command has said it',
   );
-  for (const of of ['cmdline', 'environ'])
-    t.false(readFileSync(`/proc/${record.qemu.pid}/${of}`, 'utf8').includes(secret as string), of);
+  for (const held of ['cmdline', 'environ'])
+    t.false(readFileSync(`/proc/${record.qemu.pid}/${held}`, 'utf8').includes(secret as string), held);
   // By a pattern file on standard input: in no program's arguments.
   const grep = spawn('grep', ['-rlaF', '-f', '-', home], { stdio: ['pipe', 'pipe', 'ignore'] });
   grep.stdin.end(`${secret}\n`);
