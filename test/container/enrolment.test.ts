@@ -239,6 +239,7 @@ test.serial(
       { spoil: again, userData: data },
       async (box) => {
         await settled(box);
+        await box.exec('for _ in $(seq 60); do systemctl is-active --quiet clawdy-enrol || break; sleep 1; done');
         t.is(
           (await box.exec('systemctl show -P Result -P ActiveState clawdy-enrol.service')).stdout,
           'success\ninactive\n',
