@@ -1,5 +1,6 @@
 # One template for all bases: boots a disk, runs its payload's apply.sh, seals it: the layers' on a prepared disk, or
-# prepare.sh in its place on a vendor's. src/bake/packer.ts passes the variables. It serves Packer 1.6.6 (QEMU builder built in) and newer ones (plugins.pkr.hcl goes beside it for those).
+# prepare.sh in its place on a vendor's. src/bake/packer.ts passes the variables. It serves Packer 1.6.6 (QEMU builder
+# built in) and newer ones (plugins.pkr.hcl goes beside it for those).
 
 variable "disk" {
   type        = string

@@ -97,7 +97,7 @@ test.serial(
   async (t) => {
     const box = await bootMode('direct');
     try {
-      t.is(await ask(box, '--code none /'), 'http:401');
+      for (const code of ['none', 'empty', 'joined']) t.is(await ask(box, `--code ${code} /`), 'http:401', code);
       t.is(await ask(box, '/'), 'http:200');
       t.is(await ask(box, `${USER} /control-ui-config.json`), 'http:200');
       t.is(await ask(box, '/control-ui-config.json'), 'http:401');
@@ -115,9 +115,10 @@ test.serial(
         '--header Connection:upgrade --header Upgrade:other',
         '--header Connection:x-forwarded-for',
       ]) {
-        t.is(await ask(box, `${words} /`), 'http:400', words);
+        // By the gate's own word: what is behind it, or HAProxy by itself, may answer 400 too.
+        t.is(await ask(box, `${words} --shows bad_request /`), 'ok', words);
       }
-      t.is(await ask(box, '--method CONNECT localhost:80'), 'http:400');
+      t.is(await ask(box, '--method CONNECT --shows bad_request localhost:80'), 'ok');
 
       // All connections held, without a word: the selfcheck still gets through, or the box would close for good.
       const hold = `held = [socket.create_connection(("${box.addresses.v4}", 443)) for _ in range(1900)]`;
