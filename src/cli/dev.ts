@@ -7,8 +7,8 @@ import { loadLayers } from '../manifest/layers.ts';
 import { EXIT, inputError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 import { loadClaims } from '../verify/claims/load.ts';
-import { renderClaim } from '../verify/claims/render.ts';
-import { ContainerStage } from '../verify/stage.ts';
+import { renderClaim } from '../verify/report/text.ts';
+import { ContainerStage } from '../verify/stages/container.ts';
 
 export function devCommand(root: string): Command {
   return new Command('dev')
@@ -41,7 +41,7 @@ export function devCommand(root: string): Command {
         try {
           for (const claim of claims) {
             const result = await progress.step(claim.id, () => stage.run(claim));
-            progress.say(renderClaim(result));
+            progress.say(renderClaim(layer.name, result));
             if (!result.ok) process.exitCode = EXIT.failed;
           }
         } finally {

@@ -4,14 +4,14 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { Argument, Command } from 'commander';
 import { parse } from 'yaml';
-import { loadLayers } from '../manifest/layers.ts';
-import { EXIT, inputError } from '../process/errors.ts';
+import { EXIT, renderError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 import { start } from '../process/run.ts';
-import { loadClaims } from '../verify/claims/load.ts';
+import { type Choice, prepareProof, runProof } from '../verify/proof.ts';
+import { isGreen } from '../verify/report/schema.ts';
 import { lint } from './lint.ts';
 
-const SUITES = ['unit', 'container', 'vm'] as const;
+const SUITES = ['unit', 'container', 'vm', 'claims'] as const;
 /** Bakes again from nothing: only with `--full`. */
 const FULL = ['e2e'] as const;
 
@@ -23,14 +23,14 @@ interface Tally {
 
 export function testCommand(root: string): Command {
   return new Command('test')
-    .description('lint, then prove the newest image: unit, container, VM')
+    .description('lint, then prove the newest image: unit, container and VM tests, and every claim')
     .addArgument(
       new Argument(
         '[suites...]',
         `some of ${[...SUITES, ...FULL].join(', ')}; default: lint and all but the last`,
       ).choices([...SUITES, ...FULL]),
     )
-    .option('--full', 'also bake from nothing, and compare', false)
+    .option('--full', 'also bake from nothing, and run every claim everywhere', false)
     .option('--claim <id>', 'only this claim', process.env.CLAIM)
     .action(async (chosen: string[], options: { claim?: string; full: boolean }) => {
       const progress = new Progress();
@@ -39,13 +39,17 @@ export function testCommand(root: string): Command {
         await lint(root, false, progress);
         total.passed++;
       }
-      const all = [...SUITES, ...(options.full ? FULL : [])];
-      const suites = options.claim
-        ? placesOf(root, options.claim).filter((place) => !chosen.length || chosen.includes(place))
-        : chosen.length
-          ? chosen
-          : all;
-      for (const suite of suites) add(total, await runSuite(root, suite, progress, options.claim));
+      const scope = options.full ? 'full' : 'ci';
+      const all = options.claim ? (['claims'] as const) : [...SUITES, ...(options.full ? FULL : [])];
+      const suites = chosen.length ? chosen : all;
+      for (const suite of suites) {
+        const timed = await withBudget(root, suite, progress, () =>
+          suite === 'claims'
+            ? runClaims(root, { scope, ...(options.claim ? { claim: options.claim } : {}) }, progress)
+            : runSuite(root, suite, progress),
+        );
+        add(total, timed);
+      }
       // The plain closing line that a CI can read, in any language.
       process.stdout.write(
         `${total.passed} passed, ${total.failed} failed${total.skipped ? `, ${total.skipped} skipped` : ''}\n`,
@@ -60,29 +64,41 @@ function add(total: Tally, part: Tally): void {
   total.skipped += part.skipped;
 }
 
-/** @throws BuildError (input) for a claim that nobody makes. */
-function placesOf(root: string, id: string): string[] {
-  const claims = loadClaims(root, loadLayers(root));
-  const claim = claims.find((one) => one.id === id);
-  if (!claim) throw inputError('test', `no claim is called ${id}`, `known: ${claims.map((one) => one.id).join(', ')}`);
-  return claim.where;
+/** Says what a suite took beside what it may take. */
+async function withBudget(root: string, suite: string, progress: Progress, run: () => Promise<Tally>): Promise<Tally> {
+  const startedAt = performance.now();
+  progress.say(`▸ ${suite === 'claims' ? suite : `${suite} tests`}`);
+  const tally = await run();
+  const seconds = (performance.now() - startedAt) / 1000;
+  const budget = (parse(readFileSync(join(root, 'test', 'budget.yaml'), 'utf8')) as Record<string, number>)[suite] ?? 0;
+  const over = seconds > budget ? ' — OVER BUDGET' : '';
+  progress.say(`${tally.failed ? '✖' : '✔'} ${suite}  ${seconds.toFixed(0)} s of ${budget} s${over}`);
+  return tally;
 }
 
-async function runSuite(root: string, suite: string, progress: Progress, claim: string | undefined): Promise<Tally> {
+/** The claims, whose report lies beside the image afterwards. */
+async function runClaims(root: string, choice: Choice, progress: Progress): Promise<Tally> {
+  try {
+    const image = join(root, 'dist', process.env.CLAWDY_IMAGE ?? 'latest');
+    const report = await runProof(root, prepareProof(root, image, choice), progress);
+    const { passed, failed, skipped } = report.totals;
+    // Executed must equal declared.
+    return { passed, failed: failed || isGreen(report) ? failed : 1, skipped };
+  } catch (error) {
+    // What the other suites said still ends in a closing line.
+    progress.say(renderError(error));
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+}
+
+async function runSuite(root: string, suite: string, progress: Progress): Promise<Tally> {
   const dir = join(root, 'test', suite);
   const files = readdirSync(dir)
-    .filter(
-      (name) => name.endsWith('.test.ts') && (!claim || readFileSync(join(dir, name), 'utf8').includes('testClaims(')),
-    )
+    .filter((name) => name.endsWith('.test.ts'))
     .map((name) => join('test', suite, name));
   const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
-  const startedAt = performance.now();
-  progress.say(`▸ ${suite} tests`);
   // One file at a time but for unit tests: containers and VMs share two cores with what they measure.
-  const flags = [
-    ...(suite === 'unit' ? [] : ['--concurrency=1', '--serial']),
-    ...(claim ? [`--match=* ${claim}`] : []),
-  ];
+  const flags = suite === 'unit' ? [] : ['--concurrency=1', '--serial'];
   const child = start('ava', ['--tap', ...flags, ...files], {
     cwd: root,
     stdin: 'ignore',
@@ -93,11 +109,6 @@ async function runSuite(root: string, suite: string, progress: Progress, claim: 
   const { exitCode } = await child;
   // A crash before the first test prints no `not ok`; it must not look like an empty suite.
   if (exitCode !== 0 && !tally.failed) tally.failed++;
-  const seconds = (performance.now() - startedAt) / 1000;
-  const budget = (parse(readFileSync(join(root, 'test', 'budget.yaml'), 'utf8')) as Record<string, number>)[suite] ?? 0;
-  progress.say(
-    `${tally.failed ? '✖' : '✔'} ${suite} tests  ${seconds.toFixed(0)} s of ${budget} s${seconds > budget ? ' — OVER BUDGET' : ''}`,
-  );
   return tally;
 }
 

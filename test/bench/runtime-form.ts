@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { timed } from '../../src/bench/result.ts';
 import { cacheRoot } from '../../src/plan/cache.ts';
 import { run } from '../../src/process/run.ts';
-import { imageTag } from '../../src/verify/stage.ts';
+import { imageTag } from '../../src/verify/stages/container.ts';
 import { IMAGE_DIR } from '../image.ts';
 
 const RUNTIME = '/usr/lib/clawdy/runtime';

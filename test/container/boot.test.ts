@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { SSH_PORTS } from '../../src/contract/box.ts';
-import { waitForLine } from '../../src/verify/stage.ts';
+import { waitForLine } from '../../src/verify/stages/ready.ts';
 import type { ContainerTarget } from '../../src/verify/targets/container.ts';
 import { userData } from '../image.ts';
 import {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { imageTag } from '../../src/verify/stage.ts';
+import { imageTag } from '../../src/verify/stages/container.ts';
 import { ContainerNetwork, ContainerPeer, ContainerTarget } from '../../src/verify/targets/container.ts';
 import { IMAGE_DIR } from '../image.ts';
 

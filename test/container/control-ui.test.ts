@@ -4,7 +4,7 @@ import test from 'ava';
 import { chromium } from 'playwright-core';
 import { run } from '../../src/process/run.ts';
 import { OWNER, Owner } from '../../src/verify/owner.ts';
-import { waitForLine } from '../../src/verify/stage.ts';
+import { waitForLine } from '../../src/verify/stages/ready.ts';
 import { ContainerTarget } from '../../src/verify/targets/container.ts';
 import { IMAGE_DIR, userData } from '../image.ts';
 import { startAuthProxy } from './auth-proxy.ts';

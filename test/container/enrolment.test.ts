@@ -7,7 +7,7 @@ import { type Bundle, enrolProof, enrolRequestSchema } from '../../src/contract/
 import { bundleFromConsole } from '../../src/launch/console-bundle.ts';
 import { openBundle } from '../../src/launch/open-bundle.ts';
 import { run } from '../../src/process/run.ts';
-import { waitForLine } from '../../src/verify/stage.ts';
+import { waitForLine } from '../../src/verify/stages/ready.ts';
 import type { ContainerTarget } from '../../src/verify/targets/container.ts';
 import { ROOT, userData } from '../image.ts';
 import { facts, peer, READY, reasons, settled, TOKEN, withBox, work } from './boxes.ts';
@@ -178,12 +178,12 @@ async function serve(port: number, answers: string): Promise<{ url: string; requ
   await peer.put('/var/tmp/enrolment-server', script, '0755');
   const made =
     await peer.exec(`cd /var/tmp && { [ -e tls.pem ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
-    -keyout tls.key -out tls.pem -days 1 -subj /CN=enrolment -addext subjectAltName=IP:${peer.address}; } 2>/dev/null
+    -keyout tls.key -out tls.pem -days 1 -subj /CN=enrolment -addext subjectAltName=IP:${peer.addresses.v4}; } 2>/dev/null
     setsid ./enrolment-server ${port} ${answers} >requests.${port} 2>errors.${port} </dev/null &
     for try in $(seq 50); do ss -Hltn sport = :${port} | grep -q . && exit 0; sleep 0.1; done; cat /var/tmp/errors.${port}; exit 1`);
   if (made.exitCode !== 0) throw new Error(made.stdout + made.stderr);
   return {
-    url: `https://${peer.address}:${port}/enrol`,
+    url: `https://${peer.addresses.v4}:${port}/enrol`,
     requests: async () =>
       (await peer.exec(`cat /var/tmp/requests.${port}`)).stdout
         .split('\n')

@@ -3,32 +3,27 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { Owner } from '../../src/verify/owner.ts';
-import { waitForLine } from '../../src/verify/stage.ts';
+import { playCloudflare } from '../../src/verify/stages/container.ts';
+import { waitForLine } from '../../src/verify/stages/ready.ts';
 import { ContainerPeer, ContainerTarget } from '../../src/verify/targets/container.ts';
 
 import { ROOT, userData } from '../image.ts';
-import { keys, LIVE, LIVE_LIMIT_MS, network, peer, tag, work } from './boxes.ts';
+import { keys, LIVE, LIVE_LIMIT_MS, network, peer, tag } from './boxes.ts';
 
 // One box a mode, with the real OpenClaw behind its gate; the peer is auth proxy, Cloudflare and stranger in turn.
 
 const SCRIPT = '/var/tmp/ask-gate';
-const RANGES = '/var/lib/clawdy/state/cloudflare/ranges';
 
 async function bootMode(mode: 'direct' | 'cloudflare'): Promise<ContainerTarget> {
-  const owner = await Owner.create(mode === 'direct' ? { mode, sources: [peer.address] } : { mode });
+  const owner = await Owner.create(mode === 'direct' ? { mode, sources: [peer.addresses.v4] } : { mode });
   const launchId = `gate-${mode}`;
   const launch = { ...owner.launch, launchId, userKeys: [keys.one] };
-  // The peer's own addresses stand among Cloudflare's: a container network drops packets from any others.
-  const plays = [peer.address, peer.addresses.v6].map((address) => `echo ${address} >>${RANGES}`).join(' && ');
   const box = await ContainerTarget.boot({
     image: tag,
     network,
     instanceId: `i-${mode}`,
     userData: userData(launch),
-    before: {
-      file: { target: '/var/tmp/nothing', source: join(work, 'nothing') },
-      command: `install -D -m 0600 /usr/lib/clawdy/cloudflare/ranges.baked ${RANGES} && ${plays}`,
-    },
+    before: { command: playCloudflare(peer) },
   });
   try {
     await waitForLine(box, LIVE, LIVE_LIMIT_MS);
@@ -68,6 +63,8 @@ async function unbanned(box: ContainerTarget, address: string): Promise<void> {
   }
   throw new Error(`${address} stayed banned`);
 }
+
+const RANGES = '/var/lib/clawdy/state/cloudflare/ranges';
 
 const THREAT_MODEL = readFileSync(join(ROOT, 'docs/threat-model.md'), 'utf8');
 
@@ -134,16 +131,16 @@ test.serial(
       // Twelve guesses: banned; the owner behind the same address works on.
       await box.exec('fail2ban-client set clawdy-gate bantime 10');
       await ask(box, '--code wrong --times 12');
-      const first = await banned(box, peer.address);
+      const first = await banned(box, peer.addresses.v4);
       t.is(await ask(box, '--code wrong'), 'http:403');
       t.is(await ask(box, `${USER} /control-ui-config.json`), 'http:200');
 
       // Over by itself, and longer the second time.
-      await unbanned(box, peer.address);
+      await unbanned(box, peer.addresses.v4);
       t.is(await ask(box, '--code wrong'), 'http:429');
       await box.exec('fail2ban-client set clawdy-gate bantime 600');
       await ask(box, '--code wrong --times 12');
-      const second = await banned(box, peer.address);
+      const second = await banned(box, peer.addresses.v4);
       t.is(first, 10);
       t.is(second, 1200);
 
@@ -151,7 +148,7 @@ test.serial(
       await box.exec('systemctl reload clawdy-gate.service');
       t.is(await ask(box, '--code wrong'), 'http:403');
       await box.exec(': >/run/clawdy/fail2ban/gate.lst && systemctl restart fail2ban.service');
-      t.is(await banned(box, peer.address), second);
+      t.is(await banned(box, peer.addresses.v4), second);
       t.is(await ask(box, '--code wrong'), 'http:403');
 
       // OpenClaw away: the gate says so, and only to whoever has the code.

@@ -1,6 +1,7 @@
 import test from 'ava';
 import { AGENT, KEYS_PORT, OPENCLAW_PORT, PATHS, SSH_PORTS } from '../../src/contract/box.ts';
-import { imageTag, waitForLine } from '../../src/verify/stage.ts';
+import { imageTag } from '../../src/verify/stages/container.ts';
+import { waitForLine } from '../../src/verify/stages/ready.ts';
 import { ContainerNetwork, ContainerPeer, ContainerTarget } from '../../src/verify/targets/container.ts';
 import { IMAGE_DIR, userData } from '../image.ts';
 import { reach } from './reach.ts';

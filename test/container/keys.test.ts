@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { waitForLine } from '../../src/verify/stage.ts';
+import { waitForLine } from '../../src/verify/stages/ready.ts';
 import type { ContainerTarget } from '../../src/verify/targets/container.ts';
 import { peer, READY, withBox, work } from './boxes.ts';
 
@@ -91,7 +91,7 @@ test.serial(
       const blocked = `${(await box.exec('nft list chain inet clawdy_keys keys')).stdout}`;
       t.regex(blocked, /10\.0\.0\.0\/8/);
       await box.exec(`cat /var/tmp/ca.crt >>/etc/ssl/certs/ca-certificates.crt
-printf '%s openrouter.ai\n' ${peer.address} >>/etc/hosts
+printf '%s openrouter.ai\n' ${peer.addresses.v4} >>/etc/hosts
 printf 'nameserver 127.0.0.53\n' >/etc/resolv.conf
 systemctl restart systemd-resolved.service clawdy-keys.service && sleep 3`);
       await serve('openrouter.ai');

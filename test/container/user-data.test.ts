@@ -66,7 +66,7 @@ test(`the known failure below is accepted until ${ACCEPTED_UNTIL}`, (t) => {
 
 test.serial.failing('an include isn’t even fetched', async (t) => {
   await peer.exec('cd /srv && echo >included; setsid python3 -m http.server 8000 >/var/tmp/asked 2>&1 &');
-  await withBox({ userData: `#include\nhttp://${peer.address}:8000/included\n` }, async (box) => {
+  await withBox({ userData: `#include\nhttp://${peer.addresses.v4}:8000/included\n` }, async (box) => {
     t.regex(reasons(await settled(box)), /launch\.json refused/);
     t.notRegex((await peer.exec('cat /var/tmp/asked')).stdout, /GET \/included/);
   });

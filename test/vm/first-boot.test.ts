@@ -5,14 +5,13 @@ import test from 'ava';
 import { OPENCLAW_PORT, SSH_PORTS } from '../../src/contract/box.ts';
 import { GATE_PORT } from '../../src/contract/gate.ts';
 import { BuildError } from '../../src/process/errors.ts';
-import { runClaim } from '../../src/verify/claims/run-claim.ts';
 import { type Lab, openLab } from '../../src/verify/lab/lab.ts';
 import type { Peer } from '../../src/verify/lab/namespaces.ts';
 import { type PortRange, scanPorts } from '../../src/verify/lab/scan.ts';
 import type { Vm } from '../../src/verify/lab/vm.ts';
 import { Owner } from '../../src/verify/owner.ts';
-import { VmPeer, VmTarget } from '../../src/verify/targets/vm.ts';
-import { claimsFor, testClaims } from '../claims.ts';
+import { CLOUDFLARE, routeTo } from '../../src/verify/stages/vm.ts';
+import { VmPeer } from '../../src/verify/targets/vm.ts';
 import { ROOT, userData } from '../image.ts';
 import { CHECKED, DISK, LIMITS, LIVE, LIVE_CHECKED, secretsOf, trouble, waitReady } from './machine.ts';
 
@@ -37,8 +36,6 @@ const BANNED = ['198.51.100.9', '2001:db8:1:2::9'] as const;
 const INSTANCE_ID = 'i-one';
 /** As test/image.ts sets it. */
 const LAUNCH_ID = 'test-launch';
-/** One address of each of Cloudflare's own lists, https://www.cloudflare.com/ips/. */
-const CLOUDFLARE = { v4: '173.245.48.9', v6: '2400:cb00::9' };
 
 test.before(async () => {
   lab = await openLab();
@@ -91,18 +88,8 @@ async function scanUntil(said: RegExp, peer: Peer, ports: readonly PortRange[]):
   return found;
 }
 
-/** OpenClaw answers and the live selfcheck has passed; that moment is kept, for claims to start from. */
-let liveReached: Promise<void> | undefined;
-function live(): Promise<void> {
-  liveReached ??= (async () => {
-    await one.waitForConsole(LIVE, LIMITS.live);
-    // During a claim the live selfcheck would answer the sabotage by stopping what is looked at.
-    await one.exec('systemctl stop clawdy-selfcheck-live.timer');
-    await owner.equip(new VmPeer(lab.peer('attacker')), one.console(), LAUNCH_ID, INSTANCE_ID);
-    await one.save('live');
-  })();
-  return liveReached;
-}
+/** OpenClaw answers and the live selfcheck has passed. */
+const live = () => one.waitForConsole(LIVE, LIMITS.live);
 
 test.after.always(() => lab?.close());
 
@@ -215,16 +202,8 @@ for (const family of ['v4', 'v6'] as const) {
   );
 }
 
-testClaims(claimsFor('vm'), async (claim) => {
-  await live();
-  // A sabotage leaves nothing for the next claim.
-  await one.restore('live');
-  return runClaim(claim, { root: ROOT, target: new VmTarget(one), peer: new VmPeer(lab.peer('attacker')) });
-});
-
 test.serial('a reboot ends in the same state', async (t) => {
   await live();
-  await one.restore('live');
   const before = await secretsOf(one);
   for (const jail of ['sshd', 'clawdy-gate']) await one.exec(`fail2ban-client set ${jail} banip ${BANNED.join(' ')}`);
   await two.resume();
@@ -248,15 +227,13 @@ test.serial('a reboot ends in the same state', async (t) => {
 test.serial("mode cloudflare: Cloudflare's addresses get SSH and 443, any other SSH alone, IPv6 alike", async (t) => {
   await two.waitForConsole(LIVE, LIMITS.live);
   const edge = await lab.addPeer('edge', undefined, CLOUDFLARE);
-  // What a router would do.
-  const link = `dev "$(ip -o route get ${lab.host.v4} | sed 's/.* dev \\([^ ]*\\).*/\\1/')"`;
-  await two.exec(`ip route add ${edge.v4} ${link}; ip -6 route add ${edge.v6} ${link}`);
+  const asked = new VmPeer(edge);
+  await two.exec(routeTo(asked, lab.host.v4));
   const { port } = await waitReady(two);
   for (const family of ['v4', 'v6'] as const) {
     t.deepEqual(await scanPorts(edge, two.addresses[family], [GATE, SSH_PORTS]), [GATE_PORT, port], family);
     t.deepEqual(await scanPorts(stranger, two.addresses[family], [GATE, SSH_PORTS]), [port], family);
   }
-  const asked = new VmPeer(edge);
   await ownerAtCloudflare.equip(asked, two.console(), LAUNCH_ID, 'i-two');
   await asked.put('/var/tmp/gate', readFileSync(join(ROOT, 'test/attacks/gate')), '0755');
   const env = { TARGET: two.addresses.v4, TARGET6: two.addresses.v6 };

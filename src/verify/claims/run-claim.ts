@@ -2,36 +2,16 @@ import { readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { listFiles } from '../../manifest/layers.ts';
 import { BuildError } from '../../process/errors.ts';
+import type { ClaimResult, Verdict } from '../report/schema.ts';
 import type { ExecResult, Peer, Target } from '../targets/target.ts';
 import { type LayerClaim, offScript, scriptOf } from './load.ts';
 import type { Attempt } from './schema.ts';
 
-export interface Verdict {
-  expected: string;
-  got: string;
-  ok: boolean;
-  /** The last lines that the attempt printed, as evidence. */
-  evidence: string;
-}
-
-export interface ClaimResult {
-  id: string;
-  layer: string;
-  promise: string;
-  target: Target['kind'];
-  control: Verdict;
-  attack: Verdict;
-  /** The attack with every other layer that stops it taken away. */
-  alone?: Verdict;
-  sabotage: Verdict | { reason: string; until: string };
-  seconds: number;
-  ok: boolean;
-}
-
 export interface Scene {
   root: string;
   target: Target;
-  peer: Peer;
+  /** The hosts beside it. */
+  peers: Record<'attacker' | 'proxy', Peer>;
 }
 
 /**
@@ -40,16 +20,13 @@ export interface Scene {
  */
 export async function runClaim(claim: LayerClaim, scene: Scene): Promise<ClaimResult> {
   const startedAt = performance.now();
-  const env = await environment(scene.target);
+  const env = await environment(scene);
   const control = await attempt(claim, claim.control, scene, env);
   const attack = await attempt(claim, claim.attack, scene, env);
   const alone = claim.alsoStoppedBy.length ? await withoutOthers(claim, scene, env) : undefined;
   const sabotage = await sabotaged(claim, scene, env);
   return {
-    id: claim.id,
-    layer: claim.layer.name,
-    promise: claim.promise,
-    target: scene.target.kind,
+    ...identify(claim, scene.target.kind),
     control,
     attack,
     ...(alone ? { alone } : {}),
@@ -57,6 +34,20 @@ export async function runClaim(claim: LayerClaim, scene: Scene): Promise<ClaimRe
     seconds: Math.round((performance.now() - startedAt) / 100) / 10,
     ok: control.ok && attack.ok && alone?.ok !== false && ('until' in sabotage || sabotage.ok),
   };
+}
+
+/** What a result says whatever came of it. */
+export function identify(
+  { id, promise, control, attack, sabotage }: LayerClaim,
+  target: Target['kind'],
+): Pick<ClaimResult, 'id' | 'promise' | 'target' | 'tried'> {
+  const words = ({ from, run }: Attempt) => `${from}: ${run}`;
+  const tried = {
+    control: words(control),
+    attack: words(attack),
+    sabotage: 'until' in sabotage ? '' : `inside: ${sabotage.run}`,
+  };
+  return { id, promise, target, tried };
 }
 
 /** Takes away what else stops the attack: this layer must hold alone, and its sabotage then prove something. */
@@ -95,7 +86,8 @@ async function attempt(
 ): Promise<Verdict> {
   const script = scriptOf(scene.root, claim.layer, run) as string;
   const args = run.split(' ').slice(1).join(' ');
-  const actor = from === 'attacker' ? scene.peer : scene.target;
+  const outside = from === 'attacker' || from === 'proxy';
+  const actor = outside ? scene.peers[from] : scene.target;
   // A script may call its neighbours.
   for (const file of [...listFiles(dirname(script)), ...listFiles(join(scene.root, 'test', 'attacks'))]) {
     await actor.put(`${ATTACKS}/${basename(file)}`, readFileSync(file), '0755');
@@ -104,20 +96,29 @@ async function attempt(
   const result = await actor.exec(`${path} ${args}`, {
     ...(from === 'agent' ? { as: 'agent' as const } : {}),
     // From inside, the box attacks its own loopback.
-    env: from === 'attacker' ? env : { SSH_PORT: env.SSH_PORT ?? '' },
+    env: outside ? env : { ...env, TARGET: '', TARGET6: '' },
   });
   const outcome = /^outcome: (\S+)$/.exec(result.stdout.trimEnd().split('\n').at(-1) ?? '')?.[1];
   const got = result.exitCode === 0 && outcome ? outcome : `the attempt broke (exit ${result.exitCode})`;
   return { expected: expect, got, ok: got === expect, evidence: lastLines(result) };
 }
 
-/** Addresses and the SSH port that first boot drew, read from the box by the hypervisor's or Docker's way in. */
-async function environment(target: Target): Promise<Record<string, string>> {
+/** Everybody's addresses, and the SSH port that first boot drew, read from the box by the hypervisor's or Docker's way in. */
+async function environment({ target, peers }: Scene): Promise<Record<string, string>> {
   const { stdout } = await target.exec('cat /var/lib/clawdy/state/ssh/port');
   const port = stdout.trim();
   if (!/^\d+$/.test(port))
     throw new BuildError('claims', 'the box has no SSH port', "its console says why: see the report's console");
-  return { TARGET: target.addresses.v4, TARGET6: target.addresses.v6, SSH_PORT: port };
+  const { attacker, proxy } = peers;
+  return {
+    TARGET: target.addresses.v4,
+    TARGET6: target.addresses.v6,
+    SSH_PORT: port,
+    ATTACKER: attacker.addresses.v4,
+    ATTACKER6: attacker.addresses.v6,
+    PROXY: proxy.addresses.v4,
+    PROXY6: proxy.addresses.v6,
+  };
 }
 
 function lastLines({ stdout, stderr }: ExecResult): string {

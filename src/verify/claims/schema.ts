@@ -8,10 +8,15 @@ export const outcome = z
     'must be ok, refused, timeout, reset, denied or http:<status>',
   );
 
-const party = z.enum(['inside', 'agent', 'attacker']);
+const party = z.enum(['inside', 'agent', 'attacker', 'proxy']);
+
+const frontMode = z.enum(['direct', 'cloudflare']);
 
 const attempt = z.strictObject({
-  /** Who tries: root in the box, the agent's uid in the box, or another host. */
+  /**
+   * Who tries: root in the box, the agent's uid in the box, a host that may reach 443 and holds code and client
+   * certificate (the auth proxy, or in mode cloudflare Cloudflare), or any other host.
+   */
   from: party,
   /** A script of the layer's `attacks/` or `checks/`, or of the shared `test/attacks/`, with its arguments. */
   run: z.string().min(1),
@@ -25,6 +30,8 @@ const claim = z
     where: z.array(z.enum(['container', 'vm'])).min(1),
     /** What the box must have reached: sshd runs (`ready`), or OpenClaw answers and the live selfcheck passed (`live`). */
     after: z.enum(['ready', 'live']).default('ready'),
+    /** The mode of the box's front door. */
+    front: frontMode.default('direct'),
     control: attempt,
     attack: attempt,
     sabotage: z.union([
@@ -54,3 +61,4 @@ export const claimsSchema = z.array(claim);
 
 export type Claim = z.output<typeof claim>;
 export type Attempt = z.output<typeof attempt>;
+export type FrontMode = z.output<typeof frontMode>;

@@ -55,9 +55,9 @@ export class ContainerNetwork {
   }
 }
 
-/** A file to bring in, and a shell command that runs in the closed tree before systemd does. */
+/** A shell command that runs in the closed tree before systemd does, and a file that it may need. */
 export interface BeforeBoot {
-  file: { target: string; source: string };
+  file?: { target: string; source: string };
   command: string;
 }
 
@@ -117,7 +117,7 @@ export class ContainerTarget implements Target {
     const { before } = options;
     const container = new GenericContainer(options.image)
       .withCommand(before ? ['sh', '-c', `${before.command} && exec /sbin/init`] : [...SYSTEMD_CONTAINER.command])
-      .withCopyFilesToContainer(before ? [before.file] : [])
+      .withCopyFilesToContainer(before?.file ? [before.file] : [])
       .withAddedCapabilities(...SYSTEMD_CONTAINER.capabilities)
       .withSecurityOpt(...SYSTEMD_CONTAINER.securityOptions)
       .withTmpFs(Object.fromEntries(SYSTEMD_CONTAINER.tmpfs.map((path) => [path, 'rw'])))
@@ -167,10 +167,6 @@ export class ContainerPeer implements Peer {
 
   private constructor(box: Box) {
     this.#box = box;
-  }
-
-  get address() {
-    return this.#box.addresses.v4;
   }
 
   get addresses() {

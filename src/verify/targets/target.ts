@@ -29,7 +29,7 @@ export interface Target {
 
 /** Another host on the target's network, from which attacks come. */
 export interface Peer {
-  address: string;
+  addresses: { v4: string; v6: string };
   /** Runs a shell command line on the peer. */
   exec(command: string, options?: ExecOptions): Promise<ExecResult>;
   put(path: string, content: string | Buffer, mode: string): Promise<void>;

@@ -43,8 +43,8 @@ export class VmPeer implements Peer {
     this.#peer = peer;
   }
 
-  get address() {
-    return this.#peer.v4;
+  get addresses() {
+    return { v4: this.#peer.v4, v6: this.#peer.v6 };
   }
 
   exec(command: string, options: ExecOptions = {}): Promise<ExecResult> {

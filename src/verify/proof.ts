@@ -1,0 +1,84 @@
+import { relative } from 'node:path';
+import { type ImageManifest, readImage } from '../manifest/image.ts';
+import { type Layer, loadLayers } from '../manifest/layers.ts';
+import { inputError } from '../process/errors.ts';
+import type { Progress } from '../process/progress.ts';
+import { type LayerClaim, loadClaims } from './claims/load.ts';
+import type { Report, Scope } from './report/schema.ts';
+import { renderClaim } from './report/text.ts';
+import { writeReport } from './report/write.ts';
+import { ContainerStage } from './stages/container.ts';
+import type { Stage } from './stages/stage.ts';
+import { VmStage } from './stages/vm.ts';
+import { type Task, tasksOf, verify } from './verify.ts';
+
+/** Which claims, and where. */
+export interface Choice {
+  scope: Scope;
+  /** Only there. */
+  in?: Stage['kind'];
+  /** Only this layer: folder name, or its number. */
+  layer?: string;
+  /** Only this claim, everywhere that it is declared for. */
+  claim?: string;
+}
+
+export interface Proof {
+  dir: string;
+  image: ImageManifest;
+  layers: Layer[];
+  scope: Scope;
+  tasks: Task[];
+  /** What was chosen, where not all. */
+  only: string | undefined;
+}
+
+/** @throws BuildError (input): no image, or no claim that matches. */
+export function prepareProof(root: string, dir: string, options: Choice): Proof {
+  const image = readImage(dir);
+  const layers = loadLayers(root);
+  const claims = loadClaims(root, layers);
+  const only = [
+    options.layer && `layer ${options.layer}`,
+    options.claim && `claim ${options.claim}`,
+    options.in && `in ${options.in}`,
+  ];
+  const tasks = tasksOf(claims.filter(matching(options)), options.claim ? 'full' : options.scope).filter(
+    ({ place }) => !options.in || place === options.in,
+  );
+  if (!tasks.length)
+    throw inputError(
+      'verify',
+      `no claim matches: ${only.filter(Boolean).join(', ')}`,
+      'npm run -s verify -- --plan lists them',
+    );
+  return { dir, image, layers, scope: options.scope, tasks, only: only.filter(Boolean).join(', ') || undefined };
+}
+
+function matching({ claim, layer }: Choice): (one: LayerClaim) => boolean {
+  return (one) =>
+    (!claim || one.id === claim) && (!layer || one.layer.name === layer || one.layer.name.startsWith(`${layer}-`));
+}
+
+/** Runs the claims with a line each, and keeps the report where it is whole. */
+export async function runProof(
+  root: string,
+  { dir, tasks, only, ...about }: Proof,
+  progress: Progress,
+): Promise<Report> {
+  const report = await verify(tasks, {
+    ...about,
+    ...(only ? { only } : {}),
+    open: (place) =>
+      progress.step<Stage>(`open the ${place} stage`, () =>
+        place === 'container' ? ContainerStage.open(root, dir) : VmStage.open(root, dir),
+      ),
+    onResult: ({ claim }, result) => progress.say(`  ${renderClaim(claim.layer.name, result)}`),
+  });
+  const { totals } = report;
+  progress.say(
+    `${totals.passed} of ${totals.declared} claims hold${totals.skipped ? `, ${totals.skipped} more without a sabotage` : ''}`,
+  );
+  if (!only) progress.say(`report: ${relative(root, writeReport(dir, report))}/report.html`);
+  return report;
+}

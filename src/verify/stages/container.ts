@@ -1,0 +1,130 @@
+import { join } from 'node:path';
+import { imageTree } from '../../bake/tree.ts';
+import { userDataOf } from '../../launch/launch-json.ts';
+import { readImage } from '../../manifest/image.ts';
+import type { LayerClaim } from '../claims/load.ts';
+import { runClaim } from '../claims/run-claim.ts';
+import type { FrontMode } from '../claims/schema.ts';
+import { Owner } from '../owner.ts';
+import type { ClaimResult } from '../report/schema.ts';
+import { type BeforeBoot, ContainerNetwork, ContainerPeer, ContainerTarget, importTree } from '../targets/container.ts';
+import { waitForLine } from './ready.ts';
+import { INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
+
+/** Milliseconds for OpenClaw's first start (9 to 35 s natively). */
+const LIVE_LIMIT_MS = 180_000;
+
+/** Containers of the image and two hosts beside them. A box that was sabotaged is thrown away. */
+export class ContainerStage implements Stage {
+  readonly kind = 'container';
+  readonly #root: string;
+  readonly #tag: string;
+  readonly #network: ContainerNetwork;
+  readonly #attacker: ContainerPeer;
+  readonly #proxy: ContainerPeer;
+  readonly #owners: Record<FrontMode, Owner>;
+  readonly #before: BeforeBoot | undefined;
+  /** The next box, of the front that was asked for last. */
+  #spare: { front: FrontMode; box: Promise<ContainerTarget> } | undefined;
+
+  private constructor(
+    root: string,
+    tag: string,
+    hosts: { network: ContainerNetwork; attacker: ContainerPeer; proxy: ContainerPeer },
+    owners: Record<FrontMode, Owner>,
+    before?: BeforeBoot,
+  ) {
+    this.#root = root;
+    this.#tag = tag;
+    this.#network = hosts.network;
+    this.#attacker = hosts.attacker;
+    this.#proxy = hosts.proxy;
+    this.#owners = owners;
+    this.#before = before;
+  }
+
+  /**
+   * @param imageDir folder of a finished image.
+   * @param before what each box does to its own tree before systemd starts (`make dev` applies a layer).
+   */
+  static async open(root: string, imageDir: string, before?: BeforeBoot): Promise<ContainerStage> {
+    const tag = await imageTag(imageDir);
+    const network = await ContainerNetwork.create();
+    const [attacker, proxy] = await Promise.all([
+      ContainerPeer.start({ image: tag, network }),
+      ContainerPeer.start({ image: tag, network }),
+    ]);
+    const owners = {
+      direct: await Owner.create({ mode: 'direct', sources: [proxy.addresses.v4, proxy.addresses.v6] }),
+      cloudflare: await Owner.create({ mode: 'cloudflare' }),
+    };
+    return new ContainerStage(root, tag, { network, attacker, proxy }, owners, before);
+  }
+
+  /** Runs one claim on a box that nothing was done to yet, and throws the box away: its sabotage spoils it. */
+  async run(claim: LayerClaim): Promise<ClaimResult> {
+    const target = await this.#take(claim.front);
+    try {
+      const said = await waitForLine(target, /clawdy: bundle end/);
+      await this.#owners[claim.front].equip(this.#proxy, said, LAUNCH_ID, INSTANCE_ID);
+      if (claim.after === 'live') await waitForLine(target, /clawdy: live ok/, LIVE_LIMIT_MS);
+      const peers = { attacker: this.#attacker, proxy: this.#proxy };
+      return await runClaim(claim, { root: this.#root, target, peers });
+    } finally {
+      await target.close();
+    }
+  }
+
+  /** The next box boots while this one is attacked. */
+  async #take(front: FrontMode): Promise<ContainerTarget> {
+    const spare = this.#spare?.front === front ? this.#spare.box : this.#start(front);
+    if (this.#spare?.front !== front) await this.#dropSpare();
+    const target = await spare;
+    this.#spare = { front, box: this.#start(front) };
+    // A spare that fails to boot is reported by the claim that takes it.
+    this.#spare.box.catch(() => undefined);
+    return target;
+  }
+
+  #start(front: FrontMode): Promise<ContainerTarget> {
+    const commands = [this.#before?.command, ...(front === 'cloudflare' ? [playCloudflare(this.#proxy)] : [])];
+    const command = commands.filter(Boolean).join(' && ');
+    return ContainerTarget.boot({
+      image: this.#tag,
+      network: this.#network,
+      instanceId: INSTANCE_ID,
+      userData: userDataOf({ version: 1, launchId: LAUNCH_ID, ...this.#owners[front].launch }),
+      ...(command ? { before: { ...this.#before, command } } : {}),
+    });
+  }
+
+  async #dropSpare(): Promise<void> {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    await (await spare?.box.catch(() => undefined))?.close();
+  }
+
+  async close(): Promise<void> {
+    await this.#dropSpare();
+    await this.#attacker.close();
+    await this.#proxy.close();
+    await this.#network.close();
+  }
+}
+
+/**
+ * A command for a tree that isn't booted yet: a peer's own addresses then stand among Cloudflare's, because a container
+ * network drops packets from any others.
+ */
+export function playCloudflare({ addresses }: ContainerPeer): string {
+  const ranges = '/var/lib/clawdy/state/cloudflare/ranges';
+  return `install -D -m 0600 /usr/lib/clawdy/cloudflare/ranges.baked ${ranges} && printf '%s\\n' ${addresses.v4} ${addresses.v6} >>${ranges}`;
+}
+
+/** The Docker image of a finished image's tree, made where it isn't there yet. */
+export async function imageTag(imageDir: string): Promise<string> {
+  const image = readImage(imageDir);
+  const log = join(imageDir, 'logs', 'tree.log');
+  const tag = `clawdy-tree:${image.disk.rawSha256.slice(0, 16)}`;
+  return importTree(await imageTree(image, join(imageDir, 'payload.tar'), log), tag, log);
+}

@@ -1,0 +1,24 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BuildError } from '../../process/errors.ts';
+import type { Target } from '../targets/target.ts';
+
+/** Milliseconds until a container must have finished first boot; it takes about five seconds on two idle cores. */
+const READY_LIMIT_MS = 120_000;
+
+/**
+ * Waits until the box says something on its console. This waits on readiness, never on a security outcome.
+ * @throws BuildError with the console's end: when it closed itself, or when time is up.
+ */
+export async function waitForLine(target: Target, line: RegExp, limitMs = READY_LIMIT_MS): Promise<string> {
+  const end = Date.now() + limitMs;
+  for (;;) {
+    const console = await target.console();
+    if (line.test(console)) return console;
+    const closed = /clawdy: closed: .*/.exec(console)?.[0];
+    if (closed || Date.now() > end) {
+      const said = console.trimEnd().split('\n').slice(-15).join('\n');
+      throw new BuildError('boot', closed ?? `the box never said ${line}`, 'read what it said', { tail: said });
+    }
+    await sleep(1000);
+  }
+}

@@ -1,0 +1,106 @@
+import { join } from 'node:path';
+import { userDataOf } from '../../launch/launch-json.ts';
+import type { LayerClaim } from '../claims/load.ts';
+import { runClaim } from '../claims/run-claim.ts';
+import type { FrontMode } from '../claims/schema.ts';
+import { type Lab, openLab } from '../lab/lab.ts';
+import { Owner } from '../owner.ts';
+import type { ClaimResult } from '../report/schema.ts';
+import { VmPeer, VmTarget } from '../targets/vm.ts';
+import { INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
+
+/** Milliseconds; emulated, on two busy cores, OpenClaw answers after two to four minutes. */
+const LIVE_LIMIT_MS = 900_000;
+
+/** One address of each of Cloudflare's own lists, https://www.cloudflare.com/ips/. */
+export const CLOUDFLARE = { v4: '173.245.48.9', v6: '2400:cb00::9' };
+
+/** The moment that each claim starts from: OpenClaw answers and the live selfcheck has passed. */
+const MOMENT = 'live';
+
+interface Ready {
+  target: VmTarget;
+  peers: { attacker: VmPeer; proxy: VmPeer };
+}
+
+/** Machines of the image, one a mode that is asked for, and hosts beside them on a bridge of their own. */
+export class VmStage implements Stage {
+  readonly kind = 'vm';
+  readonly #root: string;
+  readonly #disk: string;
+  readonly #lab: Lab;
+  readonly #machines = new Map<FrontMode, Promise<Ready>>();
+  #awake: Ready | undefined;
+
+  private constructor(root: string, disk: string, lab: Lab) {
+    this.#root = root;
+    this.#disk = disk;
+    this.#lab = lab;
+  }
+
+  /** @param imageDir folder of a finished image; its disk is only ever the backing file of an overlay. */
+  static async open(root: string, imageDir: string): Promise<VmStage> {
+    return new VmStage(root, join(imageDir, 'disk.qcow2'), await openLab());
+  }
+
+  /** Runs one claim on a machine that is set back to the moment when it was ready: a sabotage leaves nothing. */
+  async run(claim: LayerClaim): Promise<ClaimResult> {
+    const ready = await this.#machine(claim.front);
+    if (this.#awake && this.#awake !== ready) await this.#awake.target.vm.pause();
+    this.#awake = ready;
+    await ready.target.vm.restore(MOMENT);
+    return runClaim(claim, { root: this.#root, ...ready });
+  }
+
+  #machine(front: FrontMode): Promise<Ready> {
+    const known = this.#machines.get(front);
+    if (known) return known;
+    const made = front === 'direct' ? this.#bootDirect() : this.#bootCloudflare();
+    this.#machines.set(front, made);
+    return made;
+  }
+
+  async #bootDirect(): Promise<Ready> {
+    const proxy = await this.#lab.addPeer('proxy');
+    const owner = await Owner.create({ mode: 'direct', sources: [proxy.v4, proxy.v6] });
+    return this.#boot(owner, 'direct', new VmPeer(proxy));
+  }
+
+  async #bootCloudflare(): Promise<Ready> {
+    const edge = await this.#lab.addPeer('cloudflare', undefined, CLOUDFLARE);
+    const ready = await this.#boot(await Owner.create({ mode: 'cloudflare' }), 'cloudflare', new VmPeer(edge));
+    return ready;
+  }
+
+  async #boot(owner: Owner, name: FrontMode, proxy: VmPeer): Promise<Ready> {
+    await this.#awake?.target.vm.pause();
+    this.#awake = undefined;
+    const vm = await this.#lab.bootVm({
+      disk: this.#disk,
+      name,
+      userData: userDataOf({ version: 1, launchId: LAUNCH_ID, ...owner.launch }),
+      metaData: { 'instance-id': INSTANCE_ID },
+    });
+    const ready = { target: new VmTarget(vm), peers: { attacker: new VmPeer(this.#lab.peer('attacker')), proxy } };
+    await vm.waitForConsole(/clawdy: live ok/, LIVE_LIMIT_MS);
+    // During a claim the live selfcheck would answer the sabotage by stopping what is looked at.
+    await vm.exec('systemctl stop clawdy-selfcheck-live.timer');
+    if (name === 'cloudflare') await vm.exec(routeTo(proxy, this.#lab.host.v4));
+    await owner.equip(proxy, vm.console(), LAUNCH_ID, INSTANCE_ID);
+    await vm.save(MOMENT);
+    return ready;
+  }
+
+  async close(): Promise<void> {
+    await this.#lab.close();
+  }
+}
+
+/**
+ * A command that tells a machine that a host of other addresses is on its own link: what a router would do.
+ * @param neighbour an address of that link.
+ */
+export function routeTo({ addresses }: VmPeer, neighbour: string): string {
+  const link = `dev "$(ip -o route get ${neighbour} | sed 's/.* dev \\([^ ]*\\).*/\\1/')"`;
+  return `ip route add ${addresses.v4} ${link}; ip -6 route add ${addresses.v6} ${link}`;
+}
