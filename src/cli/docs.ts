@@ -1,15 +1,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
-import { loadLayers } from '../manifest/layers.ts';
-import { jsonSchemas, renderSchema, schemaFile } from '../manifest/schemas.ts';
+import { generatedDocs } from '../docs/generated.ts';
 
 export function docsCommand(root: string): Command {
   return new Command('docs').description('write the generated parts of docs/ anew').action(() => {
-    for (const [name, schema] of Object.entries(jsonSchemas(loadLayers(root)))) {
-      const file = schemaFile(root, name);
+    for (const [file, content] of generatedDocs(root)) {
       mkdirSync(dirname(file), { recursive: true });
-      writeFileSync(file, renderSchema(schema));
+      writeFileSync(file, content);
     }
   });
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { claimsSchema } from '../verify/claims/schema.ts';
+import { reportSchema } from '../verify/report/schema.ts';
 import { imageSchema } from './image.ts';
 import { layerSchema } from './layer-schema.ts';
 import type { Layer } from './layers.ts';
@@ -14,6 +15,7 @@ export function jsonSchemas(layers: Layer[]): Record<string, unknown> {
     'layer.schema.json': z.toJSONSchema(layerSchema, { io: 'input' }),
     'claims.schema.json': z.toJSONSchema(claimsSchema, { io: 'input' }),
     'launch.schema.json': launchSchema(layers),
+    'report.schema.json': z.toJSONSchema(reportSchema),
   };
 }
 

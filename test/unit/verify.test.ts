@@ -1,0 +1,153 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import type { ImageManifest } from '../../src/manifest/image.ts';
+import { BuildError } from '../../src/process/errors.ts';
+import { type LayerClaim, loadClaims } from '../../src/verify/claims/load.ts';
+import { identify } from '../../src/verify/claims/run-claim.ts';
+import { renderHtml } from '../../src/verify/report/html.ts';
+import { renderJunit } from '../../src/verify/report/junit.ts';
+import { type ClaimResult, isGreen, reportSchema } from '../../src/verify/report/schema.ts';
+import { renderClaim } from '../../src/verify/report/text.ts';
+import { writeReport } from '../../src/verify/report/write.ts';
+import type { Stage } from '../../src/verify/stages/stage.ts';
+import { tasksOf, type Verification, verify } from '../../src/verify/verify.ts';
+import { LAYERS, ROOT } from '../image.ts';
+
+const claims = loadClaims(ROOT, LAYERS);
+const image = { id: 'debian-13-x', base: { id: 'debian-13' }, disk: { rawSha256: 'f'.repeat(64) } } as ImageManifest;
+
+/** What an attempt printed that no page may take for its own. */
+const HOSTILE = 'a <script>alert(1)</script> & "\u001b[31m\u0001 ]]>';
+
+function result(claim: LayerClaim, place: Stage['kind'], ok = true): ClaimResult {
+  const verdict = (expected: string, good = true) => ({
+    expected,
+    got: good ? expected : 'reset',
+    ok: good,
+    evidence: HOSTILE,
+  });
+  return {
+    ...identify(claim, place),
+    control: verdict('ok'),
+    attack: verdict('timeout', ok),
+    sabotage: verdict('ok'),
+    seconds: 1,
+    ok,
+  };
+}
+
+/** A verification on stages that only say what was asked of them. */
+function fake(
+  run: (claim: LayerClaim, place: Stage['kind']) => Promise<ClaimResult>,
+): Verification & { said: string[] } {
+  const said: string[] = [];
+  return {
+    said,
+    image,
+    layers: LAYERS,
+    scope: 'ci',
+    open: async (place) => {
+      said.push(`open ${place}`);
+      return {
+        kind: place,
+        run: (claim) => run(claim, place),
+        close: async () => {
+          said.push(`close ${place}`);
+        },
+      };
+    },
+  };
+}
+
+test('scope full runs everything everywhere; scope ci runs all of it, once, in a VM only where a container can’t', (t) => {
+  const full = tasksOf(claims, 'full');
+  t.is(
+    full.length,
+    claims.reduce((sum, { where }) => sum + where.length, 0),
+  );
+  const ci = tasksOf(claims, 'ci');
+  t.deepEqual(ci.map(({ claim }) => claim.id).sort(), claims.map(({ id }) => id).sort());
+  for (const { claim, place } of ci) t.is(place, claim.where.includes('container') ? 'container' : 'vm', claim.id);
+});
+
+test('every stage is opened once, used in turn and closed; the report is whole and of its schema', async (t) => {
+  const about = fake(async (claim, place) => result(claim, place));
+  const tasks = tasksOf(claims, 'full');
+  const report = await verify(tasks, about);
+  t.deepEqual(about.said, ['open container', 'close container', 'open vm', 'close vm']);
+  t.notThrows(() => reportSchema.parse(JSON.parse(JSON.stringify(report))));
+  t.deepEqual(report.totals, {
+    declared: tasks.length,
+    executed: tasks.length,
+    passed: tasks.length,
+    failed: 0,
+    skipped: 0,
+  });
+  t.true(isGreen(report));
+  t.is(report.layers.flatMap((layer) => layer.claims).length, tasks.length);
+});
+
+test('a claim that fails, and a box that never boots, are red, and the rest still runs', async (t) => {
+  const tasks = tasksOf(claims, 'ci');
+  const [first, second] = [tasks[0]?.claim.id, tasks[1]?.claim.id];
+  const about = fake(async (claim, place) => {
+    if (claim.id === first) throw new BuildError('boot', 'clawdy: closed: no key', 'read it', { tail: 'last words' });
+    return result(claim, place, claim.id !== second);
+  });
+  const report = await verify(tasks, about);
+  t.false(isGreen(report));
+  t.deepEqual([report.totals.executed, report.totals.failed], [tasks.length, 2]);
+  const all = report.layers.flatMap((layer) => layer.claims);
+  const broken = all.find(({ id }) => id === first);
+  t.false(broken?.control.ok);
+  t.regex(broken?.control.evidence ?? '', /closed: no key\nlast words/);
+  t.regex(renderClaim('01', all.find(({ id }) => id === second) as ClaimResult), /attack: expected timeout, got reset/);
+});
+
+test('the stage is closed whatever happens', async (t) => {
+  const about = fake(async () => {
+    throw 'not an error';
+  });
+  await t.throwsAsync(verify(tasksOf(claims, 'ci'), about), { any: true });
+  t.is(about.said.at(-1), 'close container');
+});
+
+test('nothing executed, or less than declared, is not green', (t) => {
+  const totals = { declared: 0, executed: 0, passed: 0, failed: 0, skipped: 0 };
+  const report = { totals } as Parameters<typeof isGreen>[0];
+  t.false(isGreen(report));
+  t.false(isGreen({ ...report, totals: { ...totals, declared: 2, executed: 1, passed: 1 } }));
+  t.true(isGreen({ ...report, totals: { ...totals, declared: 1, executed: 1, passed: 1 } }));
+});
+
+test('what a box printed stays text, in the page and in XML', async (t) => {
+  const tasks = tasksOf(claims, 'ci');
+  const report = await verify(
+    tasks,
+    fake(async (claim, place) => result(claim, place, false)),
+  );
+  const page = renderHtml(report);
+  t.false(page.includes('<script'));
+  t.true(page.includes('&lt;script&gt;'));
+  t.false(page.includes('\u001b'));
+  t.notRegex(page, /(?:src|href)="(?!#)/, 'nothing is loaded from elsewhere');
+  const xml = renderJunit(report);
+  t.false(xml.includes('\u0001'));
+  t.is(xml.match(/<failure /g)?.length, tasks.length);
+  t.regex(xml, new RegExp(`tests="${tasks.length}" failures="${tasks.length}"`));
+});
+
+test('the report is kept beside the image', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'clawdy-report-'));
+  t.teardown(() => rmSync(dir, { recursive: true }));
+  const report = await verify(
+    tasksOf(claims, 'ci'),
+    fake(async (claim, place) => result(claim, place)),
+  );
+  t.is(writeReport(dir, report), join(dir, 'verify'));
+  t.deepEqual(readdirSync(join(dir, 'verify')).sort(), ['junit.xml', 'report.html', 'report.json']);
+  t.deepEqual(JSON.parse(readFileSync(join(dir, 'verify', 'report.json'), 'utf8')), report);
+  t.true(existsSync(join(dir, 'verify', 'report.html')));
+});
