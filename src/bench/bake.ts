@@ -5,13 +5,13 @@ import { bootstrappedNames, loadBase } from '../base/bases.ts';
 import { bootstrapBase } from '../base/bootstrap.ts';
 import { probeAccelerator } from '../doctor/accelerator.ts';
 import { cached, cacheRoot } from '../plan/cache.ts';
+import { workFolder } from '../plan/work-folder.ts';
 import { inputError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
 import { guestNetwork } from './guest-network.ts';
 import { benchOurs, copyProject } from './ours.ts';
 import { benchPlain } from './plain.ts';
 import { type BakeBench, bakeBench } from './result.ts';
-import { workFolder } from './work-folder.ts';
 
 export type Part = 'ours' | 'plain';
 
@@ -38,7 +38,7 @@ export async function runBakeBench(
   mkdirSync(logs, { recursive: true });
   const log = (name: string) => join(logs, `bench-${name}.log`);
   for (const name of ['base', 'ours', 'plain', 'plain-disk']) rmSync(log(name), { force: true });
-  const { work, remove } = workFolder('bake');
+  const { work, remove } = workFolder('bench-bake');
   try {
     const copy = join(work, 'project');
     await copyProject(root, copy);

@@ -4,11 +4,11 @@ import { LAYOUT } from '../bake/disk-layout.ts';
 import { readPartitions } from '../bake/partitions.ts';
 import { readImage } from '../manifest/image.ts';
 import { checkPath, loadLayers } from '../manifest/layers.ts';
+import { workFolder } from '../plan/work-folder.ts';
 import { BuildError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
 import { run } from '../process/run.ts';
 import { breakDown, type ImageSize, merged, parseFiles, sum } from './size.ts';
-import { workFolder } from './work-folder.ts';
 
 const STEP = 'bench';
 /** A block of stat(2)'s `st_blocks`, bytes. */
@@ -40,7 +40,7 @@ function ourPaths(root: string): Set<string> {
 }
 
 async function readDisk(qcow2: string): Promise<{ allocated: number; owners: Map<string, string> }> {
-  const { work, remove } = workFolder('size');
+  const { work, remove } = workFolder('bench-size');
   try {
     const raw = join(work, 'disk.raw');
     await run('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', qcow2, raw], { step: STEP });

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { staleWorkFolders } from '../bench/work-folder.ts';
 import { cacheRoot } from '../plan/cache.ts';
+import { staleWorkFolders } from '../plan/work-folder.ts';
 import { has, run } from '../process/run.ts';
 
 /** What the container tests imported. Without Docker there is nothing to remove. */

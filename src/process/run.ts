@@ -1,7 +1,7 @@
 import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
-import { ExecaError, execa, type Options } from 'execa';
+import { ExecaError, execa, execaSync, type Options } from 'execa';
 import { BuildError, EXIT } from './errors.ts';
 
 /** How much of a failed child's output is shown; the rest is in the log. */
@@ -100,6 +100,11 @@ function describe(
   if (result.timedOut) return `${file} ran out of time`;
   if (result.signal) return `${file} was ended by ${result.signal}`;
   return `${file} exited with ${result.exitCode ?? 'an error'}`;
+}
+
+/** Runs a program at once, for what a process does while it ends; a failure has nobody left to be told. */
+export function runNow(file: string, args: readonly string[]): string {
+  return String(execaSync(file, args, { reject: false, stdin: 'ignore', timeout: 30_000 }).stdout ?? '');
 }
 
 /** Gives a program this terminal until it ends. */

@@ -19,7 +19,7 @@ export interface Choice {
   in?: Stage['kind'];
   /** Only this layer: folder name, or its number. */
   layer?: string;
-  /** Only this claim, everywhere that it is declared for. */
+  /** Only this claim. */
   claim?: string;
 }
 
@@ -43,7 +43,7 @@ export function prepareProof(root: string, dir: string, options: Choice): Proof 
     options.claim && `claim ${options.claim}`,
     options.in && `in ${options.in}`,
   ];
-  const tasks = tasksOf(claims.filter(matching(options)), options.claim ? 'full' : options.scope).filter(
+  const tasks = tasksOf(claims.filter(matching(options)), options.scope).filter(
     ({ place }) => !options.in || place === options.in,
   );
   if (!tasks.length)

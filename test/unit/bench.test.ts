@@ -8,7 +8,7 @@ import { environmentProxies, seenByGuest, settings } from '../../src/bench/guest
 import { whyFailed } from '../../src/bench/plain.ts';
 import { bakeBench } from '../../src/bench/result.ts';
 import { breakDown, type ImageFile, merged, parseFiles, sum } from '../../src/bench/size.ts';
-import { staleWorkFolders, workFolder } from '../../src/bench/work-folder.ts';
+import { staleWorkFolders, workFolder } from '../../src/plan/work-folder.ts';
 import { BuildError, EXIT } from '../../src/process/errors.ts';
 import { Progress } from '../../src/process/progress.ts';
 
@@ -81,10 +81,10 @@ test('a plain template that failed ends in exit code 1, and its JSON is printed'
 test.serial('what a killed run left goes with the next one; what a running one has stays', (t) => {
   t.teardown(() => rmSync(cache, { recursive: true, force: true }));
   const running = `bench-bake-${process.ppid}-AbCdEf`;
-  for (const name of ['bench-bake-99999999-AbCdEf', 'bench-size-AbCdEf', running, 'base'])
+  for (const name of ['bench-bake-99999999-AbCdEf', 'lab-99999999-AbCdEf', running, 'base'])
     mkdirSync(join(cache, 'clawdy', name), { recursive: true });
   t.is(staleWorkFolders().length, 2);
-  const { work, remove } = workFolder('size');
+  const { work, remove } = workFolder('bench-size');
   t.deepEqual(staleWorkFolders(), []);
   t.true(existsSync(work));
   remove();

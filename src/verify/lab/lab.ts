@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Accelerator, probeAccelerator } from '../../doctor/accelerator.ts';
-import { cacheRoot } from '../../plan/cache.ts';
+import { workFolder } from '../../plan/work-folder.ts';
 import { run } from '../../process/run.ts';
 import { Holder, Peer } from './namespaces.ts';
 import { MEMORY_MIB, writeFirmwareVariables } from './qemu-args.ts';
@@ -54,23 +53,23 @@ export class Lab {
   readonly host: Peer;
   /** Overlays, consoles, sockets; removed by close. */
   readonly work: string;
+  readonly #removeWork: () => void;
   readonly #peers = new Map<string, Peer>();
   readonly #vms: Vm[] = [];
   #nextVm = FIRST_VM;
   #nextPeer = FIRST_PEER;
 
-  private constructor(host: Peer, work: string) {
+  private constructor(host: Peer, { work, remove }: ReturnType<typeof workFolder>) {
     this.host = host;
     this.work = work;
+    this.#removeWork = remove;
   }
 
   static async open(): Promise<Lab> {
     const { v4, v6 } = address(GATEWAY);
     const host = new Peer('host', await Holder.root(), v4, v6);
-    // Not /tmp, which is memory on many machines and would have to hold disks and saved moments. Unix sockets live in
-    // here too, and their paths end at 107 characters: keep it short.
-    mkdirSync(cacheRoot(), { recursive: true });
-    const lab = new Lab(host, await mkdtemp(join(cacheRoot(), 'clawdy-lab-')));
+    // Unix sockets live in here too, and their paths end at 107 characters.
+    const lab = new Lab(host, workFolder('lab'));
     await host.ip([
       'link set lo up',
       // Without a multicast querier snooping would drop neighbour discovery after some minutes.
@@ -156,7 +155,7 @@ export class Lab {
   async close(): Promise<void> {
     await Promise.all(this.#vms.map((vm) => vm.close()));
     for (const peer of [...this.#peers.values(), this.host]) await peer.holder.close();
-    await rm(this.work, { recursive: true, force: true });
+    this.#removeWork();
   }
 }
 

@@ -3,6 +3,7 @@ import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainer
 import { AGENT, PATHS } from '../../contract/box.ts';
 import { BuildError } from '../../process/errors.ts';
 import { run } from '../../process/run.ts';
+import { LABELS, sweepDocker } from './docker-objects.ts';
 import { SYSTEMD_CONTAINER } from './systemd-container.ts';
 import type { ExecOptions, ExecResult, Peer, Target } from './target.ts';
 
@@ -30,6 +31,7 @@ export class ContainerNetwork {
   }
 
   static async create(): Promise<ContainerNetwork> {
+    await sweepDocker();
     const id = randomBytes(4).toString('hex');
     const name = `clawdy-${id}`;
     await run(
@@ -41,8 +43,7 @@ export class ContainerNetwork {
         '--ipv6',
         '--subnet',
         `fd77:${id.slice(0, 4)}:${id.slice(4)}::/64`,
-        '--label',
-        'clawdy=test',
+        ...Object.entries(LABELS).flatMap(([name, value]) => ['--label', `${name}=${value}`]),
         name,
       ],
       { step: 'container' },
@@ -123,7 +124,7 @@ export class ContainerTarget implements Target {
       .withTmpFs(Object.fromEntries(SYSTEMD_CONTAINER.tmpfs.map((path) => [path, 'rw'])))
       .withEnvironment(SYSTEMD_CONTAINER.environment)
       .withNetworkMode(options.network.name)
-      .withLabels({ clawdy: 'test' })
+      .withLabels(LABELS)
       .withCopyContentToContainer([
         { content: JSON.stringify(metaData), target: `${seed}/meta-data` },
         { content: options.userData ?? '', target: `${seed}/user-data` },
@@ -178,7 +179,7 @@ export class ContainerPeer implements Peer {
       .withCommand(['sleep', 'infinity'])
       .withAddedCapabilities('NET_RAW', 'NET_ADMIN')
       .withNetworkMode(options.network.name)
-      .withLabels({ clawdy: 'test' })
+      .withLabels(LABELS)
       .withWaitStrategy(Wait.forSuccessfulCommand('true'));
     return new ContainerPeer(await begin(container, options.network));
   }

@@ -1,17 +1,17 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { cacheRoot } from '../plan/cache.ts';
+import { cacheRoot } from './cache.ts';
 
 /**
- * Makes a folder below the cache for one run of the bench; it goes when the process ends. What runs that were killed
- * left goes first.
+ * Makes a folder below the cache for one run of something that needs much room; it goes when the process ends. What runs
+ * that were killed left goes first. Not in /tmp, which is memory on many machines.
  *
  * @returns its path, and what removes it at once.
  */
-export function workFolder(kind: 'bake' | 'size'): { work: string; remove: () => void } {
+export function workFolder(kind: 'bench-bake' | 'bench-size' | 'lab'): { work: string; remove: () => void } {
   for (const stale of staleWorkFolders()) rmSync(stale, { recursive: true, force: true });
   mkdirSync(cacheRoot(), { recursive: true });
-  const work = mkdtempSync(join(cacheRoot(), `bench-${kind}-${process.pid}-`));
+  const work = mkdtempSync(join(cacheRoot(), `${kind}-${process.pid}-`));
   const removeNow = () => rmSync(work, { recursive: true, force: true });
   // Ctrl-C and the like.
   process.once('exit', removeNow);
@@ -27,8 +27,8 @@ export function staleWorkFolders(): string[] {
   const names = existsSync(cacheRoot()) ? readdirSync(cacheRoot()) : [];
   return names
     .filter((name) => {
-      const match = /^bench-(?:bake|size)-(?:(\d+)-)?/.exec(name);
-      return match !== null && !existsSync(`/proc/${match[1] ?? 'none'}`);
+      const match = /^(?:bench-bake|bench-size|lab)-(\d+)-/.exec(name);
+      return match !== null && !existsSync(`/proc/${match[1]}`);
     })
     .map((name) => join(cacheRoot(), name));
 }
