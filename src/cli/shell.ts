@@ -5,13 +5,22 @@ import { Command } from 'commander';
 import { cpuArgs, probeAccelerator } from '../doctor/accelerator.ts';
 import { inputError } from '../process/errors.ts';
 import { interactive, run } from '../process/run.ts';
+import { enterKept, keptBox } from '../verify/keep.ts';
 
 export function shellCommand(root: string): Command {
   return new Command('shell')
-    .description('boot an overlay of the last failed bake’s disk, or of an image, with its console here')
+    .description(
+      'enter the box that `verify --keep` keeps, else boot an overlay of the last failed bake’s disk or of an image',
+    )
     .argument('[image]', 'an image or failed bake; default: the newest failed bake, else dist/latest')
     .option('--plan', 'say what would be booted and stop', false)
     .action(async (image: string | undefined, options: { plan: boolean }) => {
+      const kept = image ? undefined : keptBox();
+      if (kept) {
+        process.stderr.write(`the box that ${kept.claim} left, kept by process ${kept.pid}\n`);
+        if (!options.plan) await enterKept(kept);
+        return;
+      }
       const disk = findDisk(join(root, 'dist'), image);
       process.stderr.write(
         `overlay of ${relative(root, disk)}; nothing you do reaches it. Ctrl-a x ends the machine.\n`,

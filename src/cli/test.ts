@@ -32,7 +32,8 @@ export function testCommand(root: string): Command {
     )
     .option('--full', 'also bake from nothing, and run every claim everywhere', false)
     .option('--claim <id>', 'only this claim', process.env.CLAIM)
-    .action(async (chosen: string[], options: { claim?: string; full: boolean }) => {
+    .option('--keep', 'keep the box of that claim until Ctrl-C; `make shell` enters it', false)
+    .action(async (chosen: string[], options: { claim?: string; full: boolean; keep: boolean }) => {
       const progress = new Progress();
       const total: Tally = { passed: 0, failed: 0, skipped: 0 };
       if (!chosen.length && !options.claim) {
@@ -45,7 +46,11 @@ export function testCommand(root: string): Command {
       for (const suite of suites) {
         const timed = await withBudget(root, suite, progress, () =>
           suite === 'claims'
-            ? runClaims(root, { scope, ...(options.claim ? { claim: options.claim } : {}) }, progress)
+            ? runClaims(
+                root,
+                { scope, keep: options.keep, ...(options.claim ? { claim: options.claim } : {}) },
+                progress,
+              )
             : runSuite(root, suite, progress),
         );
         add(total, timed);

@@ -23,6 +23,7 @@ export function verifyCommand(root: string): Command {
     .addOption(new Option('--in <place>', 'only there').choices(['container', 'vm']))
     .option('--layer <name>', 'only this layer (folder name, or its number)')
     .option('--claim <id>', 'only this claim', process.env.CLAIM)
+    .option('--keep', 'keep the box as the sabotage left it, until Ctrl-C; `make shell` enters it', false)
     .option('--plan', 'list the claims, each with its place, and stop', false)
     .option('--json', 'the report, and only it, on standard output', false)
     .action(async (options: Options) => {

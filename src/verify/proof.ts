@@ -4,6 +4,7 @@ import { type Layer, loadLayers } from '../manifest/layers.ts';
 import { inputError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
 import { type LayerClaim, loadClaims } from './claims/load.ts';
+import { keep } from './keep.ts';
 import type { Report, Scope } from './report/schema.ts';
 import { renderClaim } from './report/text.ts';
 import { writeReport } from './report/write.ts';
@@ -21,6 +22,8 @@ export interface Choice {
   layer?: string;
   /** Only this claim. */
   claim?: string;
+  /** Keep the box as the sabotage left it, for `make shell`. */
+  keep?: boolean;
 }
 
 export interface Proof {
@@ -31,10 +34,12 @@ export interface Proof {
   tasks: Task[];
   /** What was chosen, where not all. */
   only: string | undefined;
+  keep: boolean;
 }
 
 /** @throws BuildError (input): no image, or no claim that matches. */
 export function prepareProof(root: string, dir: string, options: Choice): Proof {
+  if (options.keep && !options.claim) throw inputError('verify', '--keep without a claim', 'name one: --claim <id>');
   const image = readImage(dir);
   const layers = loadLayers(root);
   const claims = loadClaims(root, layers);
@@ -52,7 +57,15 @@ export function prepareProof(root: string, dir: string, options: Choice): Proof 
       `no claim matches: ${only.filter(Boolean).join(', ')}`,
       'npm run -s verify -- --plan lists them',
     );
-  return { dir, image, layers, scope: options.scope, tasks, only: only.filter(Boolean).join(', ') || undefined };
+  return {
+    dir,
+    image,
+    layers,
+    scope: options.scope,
+    tasks,
+    only: only.filter(Boolean).join(', ') || undefined,
+    keep: options.keep ?? false,
+  };
 }
 
 function matching({ claim, layer }: Choice): (one: LayerClaim) => boolean {
@@ -63,7 +76,7 @@ function matching({ claim, layer }: Choice): (one: LayerClaim) => boolean {
 /** Runs the claims with a line each, and keeps the report where it is whole. */
 export async function runProof(
   root: string,
-  { dir, tasks, only, ...about }: Proof,
+  { dir, tasks, only, keep: wanted, ...about }: Proof,
   progress: Progress,
 ): Promise<Report> {
   const report = await verify(tasks, {
@@ -74,6 +87,18 @@ export async function runProof(
         place === 'container' ? ContainerStage.open(root, dir) : VmStage.open(root, dir),
       ),
     onResult: ({ claim }, result) => progress.say(`  ${renderClaim(claim.layer.name, result)}`),
+    ...(wanted
+      ? {
+          hold: async (box, result) => {
+            const { id, target } = result;
+            progress.say(`  ${renderClaim(tasks[0]?.claim.layer.name ?? '', result)}`);
+            progress.say(
+              `the ${target} of ${id} is kept as it is now: \`make shell\` elsewhere enters it, Ctrl-C here ends it`,
+            );
+            await keep(box, id);
+          },
+        }
+      : {}),
   });
   const { totals } = report;
   progress.say(

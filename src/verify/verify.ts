@@ -4,7 +4,7 @@ import { BuildError } from '../process/errors.ts';
 import type { LayerClaim } from './claims/load.ts';
 import { identify } from './claims/run-claim.ts';
 import type { ClaimResult, Report, Scope } from './report/schema.ts';
-import type { Stage } from './stages/stage.ts';
+import type { Hold, Stage } from './stages/stage.ts';
 
 type Place = Stage['kind'];
 
@@ -45,7 +45,9 @@ export interface Verification {
   only?: string;
   /** Opens a stage; called once a place, and only for places that a task needs. */
   open: (place: Place) => Promise<Stage>;
-  onResult?: (task: Task, result: ClaimResult, done: number) => void;
+  onResult?: (task: Task, result: ClaimResult) => void;
+  /** See Stage.run. */
+  hold?: Hold;
 }
 
 /**
@@ -54,7 +56,7 @@ export interface Verification {
  *
  * @throws BuildError where a place can't be opened at all.
  */
-export async function verify(tasks: Task[], { open, onResult, ...about }: Verification): Promise<Report> {
+export async function verify(tasks: Task[], { open, onResult, hold, ...about }: Verification): Promise<Report> {
   const started = new Date();
   const results: { task: Task; result: ClaimResult }[] = [];
   let stage: Stage | undefined;
@@ -65,9 +67,9 @@ export async function verify(tasks: Task[], { open, onResult, ...about }: Verifi
         stage = undefined;
         stage = await open(task.place);
       }
-      const result = await runTask(stage, task);
+      const result = await runTask(stage, task, hold);
       results.push({ task, result });
-      onResult?.(task, result, results.length);
+      onResult?.(task, result);
     }
   } finally {
     await stage?.close();
@@ -75,10 +77,10 @@ export async function verify(tasks: Task[], { open, onResult, ...about }: Verifi
   return makeReport(about, started, tasks.length, results);
 }
 
-async function runTask(stage: Stage, { claim, place }: Task): Promise<ClaimResult> {
+async function runTask(stage: Stage, { claim, place }: Task, hold?: Hold): Promise<ClaimResult> {
   const startedAt = performance.now();
   try {
-    return await stage.run(claim);
+    return await stage.run(claim, hold);
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     const tail = error instanceof BuildError ? error.tail : undefined;
@@ -96,7 +98,7 @@ async function runTask(stage: Stage, { claim, place }: Task): Promise<ClaimResul
 }
 
 function makeReport(
-  { image, layers, scope, only }: Omit<Verification, 'open' | 'onResult'>,
+  { image, layers, scope, only }: Omit<Verification, 'open' | 'onResult' | 'hold'>,
   started: Date,
   declared: number,
   results: { task: Task; result: ClaimResult }[],

@@ -9,7 +9,7 @@ import { Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import { type BeforeBoot, ContainerNetwork, ContainerPeer, ContainerTarget, importTree } from '../targets/container.ts';
 import { waitForLine } from './ready.ts';
-import { INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
+import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
 /** Milliseconds for OpenClaw's first start (9 to 35 s natively). */
 const LIVE_LIMIT_MS = 180_000;
@@ -62,14 +62,16 @@ export class ContainerStage implements Stage {
   }
 
   /** Runs one claim on a box that nothing was done to yet, and throws the box away: its sabotage spoils it. */
-  async run(claim: LayerClaim): Promise<ClaimResult> {
+  async run(claim: LayerClaim, hold?: Hold): Promise<ClaimResult> {
     const target = await this.#take(claim.front);
     try {
       const said = await waitForLine(target, /clawdy: bundle end/);
       await this.#owners[claim.front].equip(this.#proxy, said, LAUNCH_ID, INSTANCE_ID);
       if (claim.after === 'live') await waitForLine(target, /clawdy: live ok/, LIVE_LIMIT_MS);
       const peers = { attacker: this.#attacker, proxy: this.#proxy };
-      return await runClaim(claim, { root: this.#root, target, peers });
+      const result = await runClaim(claim, { root: this.#root, target, peers });
+      await hold?.(target, result);
+      return result;
     } finally {
       await target.close();
     }

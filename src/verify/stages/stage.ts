@@ -1,14 +1,20 @@
 import type { LayerClaim } from '../claims/load.ts';
 import type { ClaimResult } from '../report/schema.ts';
+import type { Target } from '../targets/target.ts';
 
 /** Who the boxes of claims are. */
 export const LAUNCH_ID = 'claims';
 export const INSTANCE_ID = 'i-claims';
 
+export type Hold = (box: Target, result: ClaimResult) => Promise<void>;
+
 /** Where claims are run: boxes of one kind, and the hosts around them. */
 export interface Stage {
   kind: 'container' | 'vm';
-  /** Runs one claim on a box that nothing was done to yet. */
-  run(claim: LayerClaim): Promise<ClaimResult>;
+  /**
+   * Runs one claim on a box that nothing was done to yet.
+   * @param hold is given the box as the sabotage left it, and the result; the box lives until it is done.
+   */
+  run(claim: LayerClaim, hold?: Hold): Promise<ClaimResult>;
   close(): Promise<void>;
 }

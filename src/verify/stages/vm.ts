@@ -7,7 +7,7 @@ import { type Lab, openLab } from '../lab/lab.ts';
 import { Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import { VmPeer, VmTarget } from '../targets/vm.ts';
-import { INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
+import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
 /** Milliseconds; emulated, on two busy cores, OpenClaw answers after two to four minutes. */
 const LIVE_LIMIT_MS = 900_000;
@@ -44,12 +44,14 @@ export class VmStage implements Stage {
   }
 
   /** Runs one claim on a machine that is set back to the moment when it was ready: a sabotage leaves nothing. */
-  async run(claim: LayerClaim): Promise<ClaimResult> {
+  async run(claim: LayerClaim, hold?: Hold): Promise<ClaimResult> {
     const ready = await this.#machine(claim.front);
     if (this.#awake && this.#awake !== ready) await this.#awake.target.vm.pause();
     this.#awake = ready;
     await ready.target.vm.restore(MOMENT);
-    return runClaim(claim, { root: this.#root, ...ready });
+    const result = await runClaim(claim, { root: this.#root, ...ready });
+    await hold?.(ready.target, result);
+    return result;
   }
 
   #machine(front: FrontMode): Promise<Ready> {

@@ -92,10 +92,12 @@ class Box {
 /** A container of the image's tree with systemd as PID 1. */
 export class ContainerTarget implements Target {
   readonly kind = 'container';
+  readonly shellCommand: readonly string[];
   readonly #box: Box;
 
   private constructor(box: Box) {
     this.#box = box;
+    this.shellCommand = ['docker', 'exec', '--interactive', '--tty', box.started.getId(), 'bash'];
   }
 
   get addresses() {

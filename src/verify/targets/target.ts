@@ -23,6 +23,8 @@ export interface Target {
   put(path: string, content: string | Buffer, mode: string): Promise<void>;
   /** Everything the box has said on its console. */
   console(): Promise<string>;
+  /** A command for this machine's terminal that opens a shell in the box, where there is one. */
+  shellCommand?: readonly string[];
   /** Ends the box and all that it started. */
   close(): Promise<void>;
 }
