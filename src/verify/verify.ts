@@ -8,6 +8,9 @@ import type { Hold, Stage } from './stages/stage.ts';
 
 type Place = Stage['kind'];
 
+/** The cheaper one first. */
+const PLACES: readonly Place[] = ['container', 'vm'];
+
 /** A claim and a place where it is to be shown. */
 export interface Task {
   claim: LayerClaim;
@@ -20,8 +23,7 @@ export interface Task {
  * @param scope `ci`: a claim that a container can honestly show isn't repeated in a VM. `full`: everything everywhere.
  */
 export function tasksOf(claims: LayerClaim[], scope: Scope): Task[] {
-  const places: Place[] = ['container', 'vm'];
-  return places.flatMap((place) =>
+  return PLACES.flatMap((place) =>
     claims
       .filter(
         ({ where }) =>
@@ -43,38 +45,56 @@ export interface Verification {
   scope: Scope;
   /** Which claims were asked for, where not all. */
   only?: string;
-  /** Opens a stage; called once a place, and only for places that a task needs. */
+  /** Opens a stage: so many a place as there are lanes, and only for places that a task needs. */
   open: (place: Place) => Promise<Stage>;
+  /** How many claims run side by side; a container's are mostly waiting. */
+  lanes?: Partial<Record<Place, number>>;
   onResult?: (task: Task, result: ClaimResult) => void;
   /** See Stage.run. */
   hold?: Hold;
 }
 
 /**
- * Runs every task once, one after the other, and makes the report. A box that doesn't boot makes its claim red, and the
- * rest still runs.
+ * Runs every task once and makes the report. A box that doesn't boot makes its claim red, and the rest still runs.
  *
  * @throws BuildError where a place can't be opened at all.
  */
-export async function verify(tasks: Task[], { open, onResult, hold, ...about }: Verification): Promise<Report> {
+export async function verify(tasks: Task[], verification: Verification): Promise<Report> {
   const started = new Date();
-  const results: { task: Task; result: ClaimResult }[] = [];
-  let stage: Stage | undefined;
-  try {
-    for (const task of tasks) {
-      if (stage?.kind !== task.place) {
-        await stage?.close();
-        stage = undefined;
-        stage = await open(task.place);
-      }
-      const result = await runTask(stage, task, hold);
-      results.push({ task, result });
-      onResult?.(task, result);
-    }
-  } finally {
-    await stage?.close();
+  const results = new Map<Task, ClaimResult>();
+  for (const place of PLACES) {
+    const here = tasks.filter((task) => task.place === place);
+    if (here.length) await verifyAt(place, here, verification, results);
   }
-  return makeReport(about, started, tasks.length, results);
+  return makeReport(verification, started, tasks, results);
+}
+
+async function verifyAt(
+  place: Place,
+  tasks: Task[],
+  { open, onResult, hold, lanes }: Verification,
+  results: Map<Task, ClaimResult>,
+): Promise<void> {
+  const stages: Stage[] = [];
+  const run = async (stage: Stage, task: Task) => {
+    const result = await runTask(stage, task, hold);
+    results.set(task, result);
+    onResult?.(task, result);
+  };
+  try {
+    for (let lane = 0; lane < Math.min(lanes?.[place] ?? 1, tasks.length); lane++) stages.push(await open(place));
+    const beside = tasks.filter(({ claim }) => !claim.alone);
+    // Each lane takes the next claim when it is through with one.
+    const next = beside.values();
+    const drain = async (stage: Stage) => {
+      for (const task of next) await run(stage, task);
+    };
+    const ended = await Promise.allSettled(stages.map(drain));
+    for (const lane of ended) if (lane.status === 'rejected') throw lane.reason;
+    for (const task of tasks.filter(({ claim }) => claim.alone)) await run(stages[0] as Stage, task);
+  } finally {
+    await Promise.all(stages.map((stage) => stage.close()));
+  }
 }
 
 async function runTask(stage: Stage, { claim, place }: Task, hold?: Hold): Promise<ClaimResult> {
@@ -98,13 +118,14 @@ async function runTask(stage: Stage, { claim, place }: Task, hold?: Hold): Promi
 }
 
 function makeReport(
-  { image, layers, scope, only }: Omit<Verification, 'open' | 'onResult' | 'hold'>,
+  { image, layers, scope, only }: Verification,
   started: Date,
-  declared: number,
-  results: { task: Task; result: ClaimResult }[],
+  tasks: Task[],
+  results: Map<Task, ClaimResult>,
 ): Report {
-  const held = results.filter(({ result }) => result.ok);
-  const skipped = held.filter(({ result }) => 'until' in result.sabotage).length;
+  const all = [...results.values()];
+  const held = all.filter(({ ok }) => ok);
+  const skipped = held.filter(({ sabotage }) => 'until' in sabotage).length;
   return {
     schema: 1,
     image: image.id,
@@ -115,15 +136,16 @@ function makeReport(
     started: started.toISOString(),
     seconds: Math.round((Date.now() - started.getTime()) / 1000),
     layers: layers.flatMap((layer) => {
-      const claims = results.filter(({ task }) => task.claim.layer === layer).map(({ result }) => result);
+      const own = tasks.filter(({ claim }) => claim.layer === layer);
+      const claims = own.flatMap((task) => results.get(task) ?? []);
       const { title, promise } = layer;
       return claims.length ? [{ id: layer.name, title, promise, claims }] : [];
     }),
     totals: {
-      declared,
-      executed: results.length,
+      declared: tasks.length,
+      executed: all.length,
       passed: held.length - skipped,
-      failed: results.length - held.length,
+      failed: all.length - held.length,
       skipped,
     },
   };

@@ -106,6 +106,37 @@ test('a claim that fails, and a box that never boots, are red, and the rest stil
   t.regex(renderClaim('01', all.find(({ id }) => id === second) as ClaimResult), /attack: expected timeout, got reset/);
 });
 
+test('lanes share the claims, none twice; what measures time runs when nothing else does', async (t) => {
+  const alone = new Set([claims[0]?.id, claims[3]?.id]);
+  const tasks = tasksOf(
+    claims.map((claim) => ({ ...claim, alone: alone.has(claim.id) })),
+    'ci',
+  );
+  let running = 0;
+  let most = 0;
+  const order: string[] = [];
+  const about = fake(async (claim, place) => {
+    running++;
+    most = Math.max(most, running);
+    if (claim.alone) t.is(running, 1, claim.id);
+    await new Promise((resolve) => setTimeout(resolve, order.length % 3));
+    running--;
+    order.push(claim.id);
+    return result(claim, place);
+  });
+  const report = await verify(tasks, { ...about, lanes: { container: 3 } });
+  t.is(most, 3);
+  t.deepEqual([...order].sort(), tasks.map(({ claim }) => claim.id).sort());
+  t.is(about.said.filter((line) => line === 'open container').length, 3);
+  t.is(about.said.filter((line) => line === 'close container').length, 3);
+  t.deepEqual(
+    report.layers.flatMap((layer) => layer.claims.map(({ id }) => id)),
+    LAYERS.flatMap((layer) =>
+      tasks.filter(({ claim }) => claim.layer.name === layer.name).map(({ claim }) => claim.id),
+    ),
+  );
+});
+
 test('the stage is closed whatever happens', async (t) => {
   const about = fake(async () => {
     throw 'not an error';

@@ -32,6 +32,8 @@ const claim = z
     after: z.enum(['ready', 'live']).default('ready'),
     /** The mode of the box's front door. */
     front: frontMode.default('direct'),
+    /** It measures time: no other claim runs beside it. */
+    alone: z.boolean().default(false),
     control: attempt,
     attack: attempt,
     sabotage: z.union([
