@@ -23,6 +23,10 @@ subjectKeyIdentifier = hash
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
 extendedKeyUsage = clientAuth
+[server]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = serverAuth
 `;
 
 /** What opens the gate's TLS, beside the code: files of the owner's alone. */
@@ -35,12 +39,22 @@ export interface ClientCa {
   caDer: string;
 }
 
+/** A further certificate of the same CA, which no gate may take: tests show it. */
+export interface Unfit {
+  /** Its files are NAME.crt and NAME.key. */
+  name: string;
+  /** A section of the configuration. */
+  extensions: 'client' | 'server';
+  /** Negative: it has expired. */
+  days: string;
+}
+
 /**
  * Makes a client certificate, P-256, and the CA that the gate of one instance is told to trust. The CA's key is gone
  * afterwards: nothing else is ever issued by it.
  * @param dir an instance's own folder.
  */
-export async function makeClientCa(dir: string): Promise<ClientCa> {
+export async function makeClientCa(dir: string, unfit: Unfit[] = []): Promise<ClientCa> {
   const file = (name: string) => join(dir, name);
   const config = file('client.cnf');
   writeFileSync(config, CONFIG, { mode: 0o600 });
@@ -54,12 +68,14 @@ export async function makeClientCa(dir: string): Promise<ClientCa> {
       ...['req', '-x509', ...key, '-extensions', 'ca', '-subj', '/CN=clawdy local client CA', '-days', DAYS],
       ...['-set_serial', serial(), '-keyout', caKey, '-out', file('client-ca.crt')],
     );
-    await openssl('req', '-new', ...key, '-keyout', file('client.key'), '-out', file('client.csr'));
-    await openssl(
-      ...['x509', '-req', '-in', file('client.csr'), '-CA', file('client-ca.crt'), '-CAkey', caKey, '-sha256'],
-      ...['-days', DAYS, '-set_serial', serial(), '-extfile', config, '-extensions', 'client'],
-      ...['-out', file('client.crt')],
-    );
+    for (const { name, extensions, days } of [{ name: 'client', extensions: 'client', days: DAYS }, ...unfit]) {
+      await openssl('req', '-new', ...key, '-keyout', file(`${name}.key`), '-out', file('client.csr'));
+      await openssl(
+        ...['x509', '-req', '-in', file('client.csr'), '-CA', file('client-ca.crt'), '-CAkey', caKey, '-sha256'],
+        ...['-days', days, '-set_serial', serial(), '-extfile', config, '-extensions', extensions],
+        ...['-out', file(`${name}.crt`)],
+      );
+    }
   } finally {
     for (const name of ['client-ca.key', 'client.csr', 'client.cnf']) rmSync(file(name), { force: true });
   }

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
-import { makeClientCa } from '../launch/client-ca.ts';
+import { makeClientCa, type Unfit } from '../launch/client-ca.ts';
 import { bundleFromConsole } from '../launch/console-bundle.ts';
 import { openBundle } from '../launch/open-bundle.ts';
 import { BuildError } from '../process/errors.ts';
@@ -27,6 +27,12 @@ interface Client {
   key: string;
 }
 
+/** What our own CA issued, and no gate may take all the same. */
+const UNFIT: Unfit[] = [
+  { name: 'expired', extensions: 'client', days: '-1' },
+  { name: 'server', extensions: 'server', days: '1' },
+];
+
 /** Who may reach 443: Cloudflare, or the auth proxy at these addresses. */
 export type Front = { mode: 'cloudflare' } | { mode: 'direct'; sources: string[] };
 
@@ -36,20 +42,25 @@ export class Owner {
   readonly #token = randomBytes(32).toString('base64url');
   readonly #launch: Record<string, unknown>;
   readonly client: Client;
-  /** A certificate alike, of a CA that no box of ours was told of. */
-  readonly #foreign: Client;
+  /** By their names: `foreign`, alike but of a CA that no box of ours was told of, and those of UNFIT. */
+  readonly #unfit: Record<string, Client>;
 
-  private constructor(identity: string, launch: Record<string, unknown>, client: Client, foreign: Client) {
+  private constructor(
+    identity: string,
+    launch: Record<string, unknown>,
+    client: Client,
+    unfit: Record<string, Client>,
+  ) {
     this.#identity = identity;
     this.#launch = launch;
     this.client = client;
-    this.#foreign = foreign;
+    this.#unfit = unfit;
   }
 
   /** @param more further members of launch.json. */
   static async create(front: Front, more: Record<string, unknown> = {}): Promise<Owner> {
     const identity = await generateX25519Identity();
-    const [client, foreign] = [await makeClient(), await makeClient()];
+    const [client, foreign] = [await makeClient(UNFIT), await makeClient()];
     const clientCa = [client.caDer];
     const launch = {
       recipient: await identityToRecipient(identity),
@@ -59,7 +70,7 @@ export class Owner {
       ...(front.mode === 'direct' ? { direct: { clientCa, sources: front.sources } } : { cloudflare: { clientCa } }),
       ...more,
     };
-    return new Owner(identity, launch, client, foreign);
+    return new Owner(identity, launch, client, { ...client.unfit, foreign });
   }
 
   /** Members of launch.json, the token among them. */
@@ -78,10 +89,10 @@ export class Owner {
     await peer.exec(`install -d -m 0700 ${HELD}`);
     await peer.put(`${HELD}/code`, access.code, '0600');
     await peer.put(`${HELD}/origin.crt`, access.certificate, '0600');
-    await peer.put(`${HELD}/client.crt`, this.client.certificate, '0600');
-    await peer.put(`${HELD}/client.key`, this.client.key, '0600');
-    await peer.put(`${HELD}/foreign.crt`, this.#foreign.certificate, '0600');
-    await peer.put(`${HELD}/foreign.key`, this.#foreign.key, '0600');
+    for (const [name, { certificate, key }] of Object.entries({ client: this.client, ...this.#unfit })) {
+      await peer.put(`${HELD}/${name}.crt`, certificate, '0600');
+      await peer.put(`${HELD}/${name}.key`, key, '0600');
+    }
     return access;
   }
 
@@ -101,11 +112,15 @@ export class Owner {
   }
 }
 
-async function makeClient(): Promise<Client & { caDer: string }> {
+async function makeClient(unfit: Unfit[] = []): Promise<Client & { caDer: string; unfit: Record<string, Client> }> {
   const work = mkdtempSync(join(tmpdir(), 'clawdy-owner-'));
   try {
-    const { certificate, key, caDer } = await makeClientCa(work);
-    return { certificate: readFileSync(certificate, 'utf8'), key: readFileSync(key, 'utf8'), caDer };
+    const { caDer } = await makeClientCa(work, unfit);
+    const read = (name: string): Client => ({
+      certificate: readFileSync(join(work, `${name}.crt`), 'utf8'),
+      key: readFileSync(join(work, `${name}.key`), 'utf8'),
+    });
+    return { ...read('client'), caDer, unfit: Object.fromEntries(unfit.map(({ name }) => [name, read(name)])) };
   } finally {
     rmSync(work, { recursive: true });
   }

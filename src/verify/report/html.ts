@@ -70,7 +70,7 @@ ${claims.map(renderClaim)}
 function headline({ totals, only }: Report): string {
   if (only) return `Only ${only}: this says nothing about the image as a whole.`;
   if (totals.executed !== totals.declared) return `${totals.executed} of ${totals.declared} claims were executed.`;
-  if (totals.failed) return `${totals.failed} of ${totals.declared} claims don't hold.`;
+  if (totals.failed) return `${totals.failed} of ${totals.declared} claims failed.`;
   return `All ${totals.declared} claims hold.`;
 }
 
