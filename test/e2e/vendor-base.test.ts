@@ -7,9 +7,10 @@ import { readImage } from '../../src/manifest/image.ts';
 import { cacheRoot } from '../../src/plan/cache.ts';
 import { type Lab, openLab } from '../../src/verify/lab/lab.ts';
 import { scanPorts } from '../../src/verify/lab/scan.ts';
+import { trouble } from '../../src/verify/lab/trouble.ts';
 import type { Vm } from '../../src/verify/lab/vm.ts';
 import { ROOT, userData } from '../image.ts';
-import { LIMITS, LIVE, trouble, waitReady } from '../vm/machine.ts';
+import { LIMITS, LIVE, waitReady } from '../vm/machine.ts';
 import { DEFAULT_USER, makeVendorBase, VENDOR } from './vendor-base.ts';
 import { makeTestKey, type TestKey } from './vendor-site.ts';
 

@@ -8,12 +8,13 @@ import { BuildError } from '../../src/process/errors.ts';
 import { type Lab, openLab } from '../../src/verify/lab/lab.ts';
 import type { Peer } from '../../src/verify/lab/namespaces.ts';
 import { type PortRange, scanPorts } from '../../src/verify/lab/scan.ts';
+import { trouble } from '../../src/verify/lab/trouble.ts';
 import type { Vm } from '../../src/verify/lab/vm.ts';
 import { Owner } from '../../src/verify/owner.ts';
 import { CLOUDFLARE, routeTo } from '../../src/verify/stages/vm.ts';
 import { VmPeer } from '../../src/verify/targets/vm.ts';
 import { ROOT, userData } from '../image.ts';
-import { CHECKED, DISK, LIMITS, LIVE, LIVE_CHECKED, secretsOf, trouble, waitReady } from './machine.ts';
+import { CHECKED, DISK, LIMITS, LIVE, LIVE_CHECKED, secretsOf, waitReady } from './machine.ts';
 
 let lab: Lab;
 let one: Vm;

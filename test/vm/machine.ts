@@ -15,24 +15,6 @@ export const CHECKED = /clawdy: static checks passed: \d+; SSH may open/;
 export const LIVE_CHECKED = /clawdy: live checks passed: \d+; 443 may open/;
 export const LIVE = /clawdy: live ok/;
 
-/** What no boot of a sound image says. */
-const TROUBLE = [
-  /ordering cycle/i,
-  /Kernel panic/,
-  /\bOops\b/,
-  // A "soft lockup" is what a guest says when its host stood still for a while: the waits have limits for that.
-  /BUG: (?!soft lockup)/,
-  /FAILED.*Failed to start/,
-  /clawdy: closed/,
-  /clawdy: check failed/,
-  /EXT4-fs error/,
-];
-
-/** Lines of a console that no healthy boot has. */
-export function trouble(console: string): string[] {
-  return console.split('\n').filter((line) => TROUBLE.some((pattern) => pattern.test(line)));
-}
-
 export async function waitReady(vm: Vm): Promise<{ port: number; hostKey: string }> {
   const match = await vm.waitForConsole(READY, LIMITS.ready);
   return { port: Number(match[1]), hostKey: match[2] as string };

@@ -1,9 +1,11 @@
 import { join } from 'node:path';
 import { userDataOf } from '../../launch/launch-json.ts';
+import { BuildError } from '../../process/errors.ts';
 import type { LayerClaim } from '../claims/load.ts';
 import { runClaim } from '../claims/run-claim.ts';
 import type { FrontMode } from '../claims/schema.ts';
 import { type Lab, openLab } from '../lab/lab.ts';
+import { trouble } from '../lab/trouble.ts';
 import { Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import { VmPeer, VmTarget } from '../targets/vm.ts';
@@ -70,8 +72,7 @@ export class VmStage implements Stage {
 
   async #bootCloudflare(): Promise<Ready> {
     const edge = await this.#lab.addPeer('cloudflare', undefined, CLOUDFLARE);
-    const ready = await this.#boot(await Owner.create({ mode: 'cloudflare' }), 'cloudflare', new VmPeer(edge));
-    return ready;
+    return this.#boot(await Owner.create({ mode: 'cloudflare' }), 'cloudflare', new VmPeer(edge));
   }
 
   async #boot(owner: Owner, name: FrontMode, proxy: VmPeer): Promise<Ready> {
@@ -85,6 +86,8 @@ export class VmStage implements Stage {
     });
     const ready = { target: new VmTarget(vm), peers: { attacker: new VmPeer(this.#lab.peer('attacker')), proxy } };
     await vm.waitForConsole(/clawdy: live ok/, LIVE_LIMIT_MS);
+    const said = trouble(vm.console()).join('\n');
+    if (said) throw new BuildError(`vm ${name}`, 'its boot went wrong in part', 'read its console', { tail: said });
     // During a claim the live selfcheck would answer the sabotage by stopping what is looked at.
     await vm.exec('systemctl stop clawdy-selfcheck-live.timer');
     if (name === 'cloudflare') await vm.exec(routeTo(proxy, this.#lab.host.v4));
