@@ -8,7 +8,7 @@ import type { FrontMode } from '../claims/schema.ts';
 import { Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import { type BeforeBoot, ContainerNetwork, ContainerPeer, ContainerTarget, importTree } from '../targets/container.ts';
-import { waitForLine } from './ready.ts';
+import { stopChecks, waitForLine } from './ready.ts';
 import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
 /** Milliseconds for OpenClaw's first start (9 to 35 s natively). */
@@ -67,7 +67,10 @@ export class ContainerStage implements Stage {
     try {
       const said = await waitForLine(target, /clawdy: bundle end/);
       await this.#owners[claim.front].equip(this.#proxy, said, LAUNCH_ID, INSTANCE_ID);
-      if (claim.after === 'live') await waitForLine(target, /clawdy: live ok/, LIVE_LIMIT_MS);
+      if (claim.after === 'live') {
+        await waitForLine(target, /clawdy: live ok/, LIVE_LIMIT_MS);
+        await stopChecks(target);
+      }
       const peers = { attacker: this.#attacker, proxy: this.#proxy };
       const result = await runClaim(claim, { root: this.#root, target, peers });
       await hold?.(target, result);

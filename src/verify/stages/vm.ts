@@ -9,6 +9,7 @@ import { trouble } from '../lab/trouble.ts';
 import { Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import { VmPeer, VmTarget } from '../targets/vm.ts';
+import { stopChecks } from './ready.ts';
 import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
 /** Milliseconds; emulated, on two busy cores, OpenClaw answers after two to four minutes. */
@@ -88,8 +89,7 @@ export class VmStage implements Stage {
     await vm.waitForConsole(/clawdy: live ok/, LIVE_LIMIT_MS);
     const said = trouble(vm.console()).join('\n');
     if (said) throw new BuildError(`vm ${name}`, 'its boot went wrong in part', 'read its console', { tail: said });
-    // During a claim the live selfcheck would answer the sabotage by stopping what is looked at.
-    await vm.exec('systemctl stop clawdy-selfcheck-live.timer');
+    await stopChecks(ready.target);
     if (name === 'cloudflare') await vm.exec(routeTo(proxy, this.#lab.host.v4));
     await owner.equip(proxy, vm.console(), LAUNCH_ID, INSTANCE_ID);
     await vm.save(MOMENT);
