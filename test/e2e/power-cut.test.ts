@@ -1,7 +1,7 @@
 import test from 'ava';
 import { type Lab, openLab } from '../../src/verify/lab/lab.ts';
 import { userData } from '../image.ts';
-import { DISK, LIMITS, waitReady } from './machine.ts';
+import { DISK, LIMITS, waitReady } from '../vm/machine.ts';
 
 let lab: Lab;
 test.before(async () => {
