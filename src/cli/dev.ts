@@ -8,6 +8,7 @@ import { EXIT, inputError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 import { loadClaims } from '../verify/claims/load.ts';
 import { renderClaim } from '../verify/report/text.ts';
+import { applyBeforeBoot } from '../verify/stages/apply-layer.ts';
 import { ContainerStage } from '../verify/stages/container.ts';
 
 export function devCommand(root: string): Command {
@@ -34,10 +35,11 @@ export function devCommand(root: string): Command {
       try {
         const payload = join(work, 'payload.tar');
         await archivePayload(layers, root, work, payload, { id: 'dev', base: 'dev' });
-        const stage = await ContainerStage.open(root, join(root, 'dist', 'latest'), {
-          file: { source: payload, target: '/var/tmp/payload.tar' },
-          command: `mkdir /var/tmp/payload && tar -C /var/tmp/payload -xf /var/tmp/payload.tar && sh /var/tmp/payload/apply.sh /var/tmp/payload ${layer.name}`,
-        });
+        const stage = await ContainerStage.open(
+          root,
+          join(root, 'dist', 'latest'),
+          applyBeforeBoot(payload, layer.name),
+        );
         try {
           for (const claim of claims) {
             const result = await progress.step(claim.id, () => stage.run(claim));

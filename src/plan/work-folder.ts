@@ -8,7 +8,10 @@ import { cacheRoot } from './cache.ts';
  *
  * @returns its path, and what removes it at once.
  */
-export function workFolder(kind: 'bench-bake' | 'bench-size' | 'lab'): { work: string; remove: () => void } {
+export function workFolder(kind: 'bench-bake' | 'bench-size' | 'lab' | 'mutation'): {
+  work: string;
+  remove: () => void;
+} {
   for (const stale of staleWorkFolders()) rmSync(stale, { recursive: true, force: true });
   mkdirSync(cacheRoot(), { recursive: true });
   const work = mkdtempSync(join(cacheRoot(), `${kind}-${process.pid}-`));
@@ -27,7 +30,7 @@ export function staleWorkFolders(): string[] {
   const names = existsSync(cacheRoot()) ? readdirSync(cacheRoot()) : [];
   return names
     .filter((name) => {
-      const match = /^(?:bench-bake|bench-size|lab)-(\d+)-/.exec(name);
+      const match = /^(?:bench-bake|bench-size|lab|mutation)-(\d+)-/.exec(name);
       return match !== null && !existsSync(`/proc/${match[1]}`);
     })
     .map((name) => join(cacheRoot(), name));
