@@ -33,6 +33,12 @@ const IMAGE_CODE = ['packer', 'src/bake', 'src/manifest', 'src/plan', 'src/seal'
 /** Files of a layer that end in the image; claims, attacks and READMEs don't. */
 const LAYER_FILES = ['layer.yaml', 'apply.sh', 'rootfs', 'checks', 'launch.schema.yaml'];
 
+/** SHA-256, hex, over all of a layer that ends in the image. */
+export function hashLayer({ dir }: Layer): string {
+  const files = LAYER_FILES.map((file) => join(dir, file));
+  return hashFiles(dir, files.filter(existsSync));
+}
+
 /** Reads the manifests and asks the archive for today's versions. */
 export async function resolveInputs(root: string, chosen: ChosenBase, log: string): Promise<BakeInputs> {
   const layers = loadLayers(root);
@@ -45,10 +51,7 @@ export async function resolveInputs(root: string, chosen: ChosenBase, log: strin
   const layerHashes = layers.map((layer) => ({
     name: layer.name,
     state: layer.state,
-    sha256: hashFiles(
-      layer.dir,
-      LAYER_FILES.map((file) => join(layer.dir, file)).filter((path) => existsSync(path)),
-    ),
+    sha256: hashLayer(layer),
   }));
   const runtimeKey = hashOf(['runtime', code('rootfs/runtime', 'src/bake/runtime.ts', '.npmrc')]);
   const { base, fallback } = chosen;

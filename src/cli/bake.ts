@@ -3,10 +3,14 @@ import { join, relative } from 'node:path';
 import { Command, Option } from 'commander';
 import { bake } from '../bake/bake.ts';
 import { type BakeInputs, planBake, resolveInputs } from '../bake/inputs.ts';
+import { imageTree, treeWithout } from '../bake/tree.ts';
 import { baseNames, loadBase } from '../base/bases.ts';
 import { type ChosenBase, chooseBase, DEFAULT_BASE, FALLBACK_BASE, fallbackWarning } from '../base/choose.ts';
 import type { BaseMirror } from '../base/vendor.ts';
+import { readImage } from '../manifest/image.ts';
+import { findLayer, loadLayers } from '../manifest/layers.ts';
 import { renderPlan } from '../plan/plan.ts';
+import { inputError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 
 interface Options {
@@ -14,6 +18,8 @@ interface Options {
   fallback: boolean;
   baseMirror?: string;
   baseKey?: string;
+  without?: string;
+  tree: boolean;
   force: boolean;
   plan: boolean;
   json: boolean;
@@ -39,10 +45,16 @@ export function bakeCommand(root: string): Command {
         'CLAWDY_BASE_KEY',
       ),
     )
+    .option('--without <layer>', 'leave a layer out, to see what it is for; only with --tree')
+    .option('--tree', 'only the tree that containers show, of the newest image; never publishable', false)
     .option('--force', 'bake even when an image with these inputs is there', false)
     .option('--plan', 'show the steps and stop', false)
     .option('--json', 'the result, and only it, on standard output', false)
-    .action((options: Options, command: Command) => runBake(root, options, mirrorOf(options, command), new Progress()));
+    .action((options: Options, command: Command) =>
+      options.tree || options.without
+        ? runTree(root, options, new Progress())
+        : runBake(root, options, mirrorOf(options, command), new Progress()),
+    );
 }
 
 /** The place that counts: what the environment says about vendors' images says nothing about other bases. */
@@ -69,6 +81,22 @@ async function runBake(root: string, options: Options, mirror: BaseMirror, progr
   // Once more where the eye ends up.
   if (result.fallback)
     progress.say(`!! it is ${result.base}: ${result.fallback.requested} couldn't be reached (see above)`);
+}
+
+/** Prints the archive's path. */
+async function runTree(root: string, { tree, without, plan }: Options, progress: Progress): Promise<void> {
+  if (!tree)
+    throw inputError('bake', 'an image without a layer is never baked', 'add --tree: only the tree, for tests');
+  const dir = join(root, 'dist', 'latest');
+  const image = readImage(dir);
+  const layer = without ? findLayer(loadLayers(root), without).name : undefined;
+  progress.say(`the tree of ${image.id}${layer ? `, with today's layers but ${layer}` : ''}`);
+  if (plan) return;
+  const log = join(dir, 'logs', 'tree.log');
+  const tar = await progress.step('tree', async () =>
+    layer ? (await treeWithout(root, image, layer, log)).tar : imageTree(image, join(dir, 'payload.tar'), log),
+  );
+  print(tar);
 }
 
 async function choose(options: Options, mirror: BaseMirror, progress: Progress): Promise<ChosenBase> {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { archivePayload } from '../bake/payload.ts';
-import { loadLayers } from '../manifest/layers.ts';
+import { findLayer, loadLayers } from '../manifest/layers.ts';
 import { EXIT, inputError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 import { loadClaims } from '../verify/claims/load.ts';
@@ -17,9 +17,7 @@ export function devCommand(root: string): Command {
     .requiredOption('--layer <layer>', 'folder name or number, such as 03')
     .action(async ({ layer: wanted }: { layer: string }) => {
       const layers = loadLayers(root);
-      const layer = layers.find(({ name }) => name === wanted || name.startsWith(`${wanted}-`));
-      if (!layer)
-        throw inputError('dev', `no layer is called ${wanted}`, `known: ${layers.map(({ name }) => name).join(', ')}`);
+      const layer = findLayer(layers, wanted);
       if (layer.state === 'planned') {
         throw inputError(
           'dev',

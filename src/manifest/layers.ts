@@ -20,6 +20,17 @@ export interface Layer extends LayerFacts {
 }
 
 /**
+ * A layer by its folder's name or its number.
+ * @throws BuildError (input) where there is none.
+ */
+export function findLayer(layers: Layer[], wanted: string): Layer {
+  const found = layers.find(({ name }) => name === wanted || name.startsWith(`${wanted}-`));
+  if (found) return found;
+  const known = layers.map(({ name }) => name).join(', ');
+  throw inputError('layers', `no layer is called ${wanted}`, `known: ${known}`);
+}
+
+/**
  * Loads `rootfs/` and every `layers/NN-name/`, in order.
  * @throws BuildError (input) with file, line and remedy.
  */

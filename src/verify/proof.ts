@@ -1,9 +1,9 @@
 import { relative } from 'node:path';
 import { type ImageManifest, readImage } from '../manifest/image.ts';
-import { type Layer, loadLayers } from '../manifest/layers.ts';
+import { findLayer, type Layer, loadLayers } from '../manifest/layers.ts';
 import { inputError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
-import { type LayerClaim, loadClaims } from './claims/load.ts';
+import { loadClaims } from './claims/load.ts';
 import { keep } from './keep.ts';
 import type { Report, Scope } from './report/schema.ts';
 import { renderClaim } from './report/text.ts';
@@ -46,34 +46,27 @@ export function prepareProof(root: string, dir: string, options: Choice): Proof 
   const image = readImage(dir);
   const layers = loadLayers(root);
   const claims = loadClaims(root, layers);
+  const layer = options.layer ? findLayer(layers, options.layer) : undefined;
   const only = [
-    options.layer && `layer ${options.layer}`,
+    layer && `layer ${layer.name}`,
     options.claim && `claim ${options.claim}`,
     options.in && `in ${options.in}`,
-  ];
-  const tasks = tasksOf(claims.filter(matching(options)), options.scope).filter(
-    ({ place }) => !options.in || place === options.in,
+  ].filter(Boolean);
+  const wanted = claims.filter(
+    (claim) => (!options.claim || claim.id === options.claim) && (!layer || claim.layer === layer),
   );
+  const tasks = tasksOf(wanted, options.scope).filter(({ place }) => !options.in || place === options.in);
   if (!tasks.length)
-    throw inputError(
-      'verify',
-      `no claim matches: ${only.filter(Boolean).join(', ')}`,
-      'npm run -s verify -- --plan lists them',
-    );
+    throw inputError('verify', `no claim matches: ${only.join(', ')}`, 'npm run -s verify -- --plan lists them');
   return {
     dir,
     image,
     layers,
     scope: options.scope,
     tasks,
-    only: only.filter(Boolean).join(', ') || undefined,
+    only: only.join(', ') || undefined,
     keep: options.keep ?? false,
   };
-}
-
-function matching({ claim, layer }: Choice): (one: LayerClaim) => boolean {
-  return (one) =>
-    (!claim || one.id === claim) && (!layer || one.layer.name === layer || one.layer.name.startsWith(`${layer}-`));
 }
 
 /** Runs the claims with a line each, and keeps the report where it is whole. */
