@@ -9,7 +9,7 @@ import { Progress } from '../process/progress.ts';
 import { loadClaims } from '../verify/claims/load.ts';
 import { renderClaim } from '../verify/report/text.ts';
 import { applyBeforeBoot } from '../verify/stages/apply-layer.ts';
-import { ContainerStage } from '../verify/stages/container.ts';
+import { ContainerStage, imageTag } from '../verify/stages/container.ts';
 
 export function devCommand(root: string): Command {
   return new Command('dev')
@@ -35,7 +35,7 @@ export function devCommand(root: string): Command {
         await archivePayload(layers, root, work, payload, { id: 'dev', base: 'dev' });
         const stage = await ContainerStage.open(
           root,
-          join(root, 'dist', 'latest'),
+          await imageTag(join(root, 'dist', 'latest')),
           applyBeforeBoot(payload, layer.name),
         );
         try {

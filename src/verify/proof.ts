@@ -8,7 +8,7 @@ import { keep } from './keep.ts';
 import type { Report, Scope } from './report/schema.ts';
 import { renderClaim } from './report/text.ts';
 import { writeReport } from './report/write.ts';
-import { ContainerStage } from './stages/container.ts';
+import { ContainerStage, imageTag } from './stages/container.ts';
 import type { Stage } from './stages/stage.ts';
 import { VmStage } from './stages/vm.ts';
 import { type Task, tasksOf, verify } from './verify.ts';
@@ -81,7 +81,7 @@ export async function runProof(
     ...(only ? { only } : {}),
     open: (place) =>
       progress.step<Stage>(`open the ${place} stage`, () =>
-        place === 'container' ? ContainerStage.open(root, dir) : VmStage.open(root, dir),
+        place === 'container' ? imageTag(dir).then((tag) => ContainerStage.open(root, tag)) : VmStage.open(root, dir),
       ),
     onResult: ({ claim }, result) => progress.say(`  ${renderClaim(claim.layer.name, result)}`),
     ...(wanted

@@ -18,7 +18,7 @@ import { inputError, renderError } from '../../src/process/errors.ts';
 import { loadClaims } from '../../src/verify/claims/load.ts';
 import { redParts } from '../../src/verify/report/parts.ts';
 import { applyBeforeBoot } from '../../src/verify/stages/apply-layer.ts';
-import { ContainerStage } from '../../src/verify/stages/container.ts';
+import { ContainerStage, imageTag } from '../../src/verify/stages/container.ts';
 import { verify } from '../../src/verify/verify.ts';
 import { IMAGE_DIR, imageUnderTest, ROOT } from '../image.ts';
 
@@ -44,11 +44,12 @@ async function noticed({ file, from, to, claim: id }: Mutation, work: string): P
   const payload = join(work, 'payload.tar');
   await archivePayload(layers, project, work, payload, { id: 'mutation', base: 'mutation' });
   const before = applyBeforeBoot(payload, layer.name);
+  const tag = await imageTag(IMAGE_DIR);
   const report = await verify([{ claim, place: 'container' }], {
     image: imageUnderTest(),
     layers: [claim.layer],
     scope: 'ci',
-    open: () => ContainerStage.open(ROOT, IMAGE_DIR, before),
+    open: () => ContainerStage.open(ROOT, tag, before),
   });
   const [result] = report.layers[0]?.claims ?? [];
   const red = result ? redParts(result).filter(([name]) => name !== 'sabotage') : [];

@@ -75,6 +75,11 @@ async function sabotaged(
   return attempt(claim, { ...claim.attack, expect }, scene, env);
 }
 
+/** The attack alone, on a box that lacks the claim's layer. */
+export async function attackOnly(claim: LayerClaim, scene: Scene): Promise<Verdict> {
+  return attempt(claim, claim.attack, scene, await environment(scene));
+}
+
 /** Not /tmp: a tmpfs of the running box is out of reach of a copy into the container. */
 const ATTACKS = '/var/tmp';
 
@@ -105,7 +110,10 @@ async function attempt(
 
 /** Everybody's addresses, and the SSH port that first boot drew, read from the box by the hypervisor's or Docker's way in. */
 async function environment({ target, peers }: Scene): Promise<Record<string, string>> {
-  const { stdout } = await target.exec('cat /var/lib/clawdy/state/ssh/port');
+  // Without layer 03 it is the distribution's.
+  const { stdout } = await target.exec(
+    'cat /var/lib/clawdy/state/ssh/port || [ -e /usr/lib/clawdy/identity.d/03-ssh ] || echo 22',
+  );
   const port = stdout.trim();
   if (!/^\d+$/.test(port))
     throw new BuildError('claims', 'the box has no SSH port', "its console says why: see the report's console");

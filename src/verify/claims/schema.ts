@@ -45,6 +45,8 @@ const claim = z
       }),
       z.strictObject({ reason: z.string().min(1), until: z.iso.date() }),
     ]),
+    /** What the attack gets on a box without this layer, where that isn't what it gets after the sabotage; and why. */
+    without: z.strictObject({ expect: z.union([outcome, z.literal('broken')]), because: z.string().min(1) }).optional(),
     /** Layers that stop the attack too. They are taken away before the sabotage: what is left must hold alone. */
     alsoStoppedBy: z.array(z.string()).default([]),
   })

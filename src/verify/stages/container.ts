@@ -2,8 +2,9 @@ import { join } from 'node:path';
 import { imageTree } from '../../bake/tree.ts';
 import { userDataOf } from '../../launch/launch-json.ts';
 import { readImage } from '../../manifest/image.ts';
+import { type Absence, judgeAbsence } from '../absence.ts';
 import type { LayerClaim } from '../claims/load.ts';
-import { runClaim } from '../claims/run-claim.ts';
+import { attackOnly, runClaim } from '../claims/run-claim.ts';
 import type { FrontMode } from '../claims/schema.ts';
 import { Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
@@ -44,11 +45,10 @@ export class ContainerStage implements Stage {
   }
 
   /**
-   * @param imageDir folder of a finished image.
+   * @param tag Docker image of the boxes: imageTag, or a tree without a layer.
    * @param before what each box does to its own tree before systemd starts (`make dev` applies a layer).
    */
-  static async open(root: string, imageDir: string, before?: BeforeBoot): Promise<ContainerStage> {
-    const tag = await imageTag(imageDir);
+  static async open(root: string, tag: string, before?: BeforeBoot): Promise<ContainerStage> {
     const network = await ContainerNetwork.create();
     const [attacker, proxy] = await Promise.all([
       ContainerPeer.start({ image: tag, network }),
@@ -75,6 +75,22 @@ export class ContainerStage implements Stage {
       const result = await runClaim(claim, { root: this.#root, target, peers });
       await hold?.(target, result);
       return result;
+    } finally {
+      await target.close();
+    }
+  }
+
+  /** A claim's attack on a box that lacks the claim's layer. @throws BuildError where such a box closes itself. */
+  async runWithout(claim: LayerClaim): Promise<Absence> {
+    const target = await this.#take(claim.front);
+    try {
+      await waitForLine(target, /clawdy: ready/);
+      if (claim.after === 'live') await waitForLine(target, /clawdy: live ok/, LIVE_LIMIT_MS);
+      const owner = this.#owners[claim.front];
+      // Without a gate there is nothing to equip anybody for.
+      await owner.equip(this.#proxy, await target.console(), LAUNCH_ID, INSTANCE_ID).catch(() => undefined);
+      const peers = { attacker: this.#attacker, proxy: this.#proxy };
+      return judgeAbsence(claim, await attackOnly(claim, { root: this.#root, target, peers }));
     } finally {
       await target.close();
     }
