@@ -7,6 +7,7 @@ import { makeClientCa, type Unfit } from '../launch/client-ca.ts';
 import { bundleFromConsole } from '../launch/console-bundle.ts';
 import { openBundle } from '../launch/open-bundle.ts';
 import { BuildError } from '../process/errors.ts';
+import { putAll } from './targets/put-all.ts';
 import type { Peer } from './targets/target.ts';
 
 /** Where a peer keeps what an auth proxy holds; test/attacks/gate reads it there. */
@@ -87,12 +88,16 @@ export class Owner {
   async equip(peer: Peer, console: string, launchId: string, instanceId: string): Promise<GateAccess> {
     const access = await this.open(console, launchId, instanceId);
     await peer.exec(`install -d -m 0700 ${HELD}`);
-    await peer.put(`${HELD}/code`, access.code, '0600');
-    await peer.put(`${HELD}/origin.crt`, access.certificate, '0600');
-    for (const [name, { certificate, key }] of Object.entries({ client: this.client, ...this.#unfit })) {
-      await peer.put(`${HELD}/${name}.crt`, certificate, '0600');
-      await peer.put(`${HELD}/${name}.key`, key, '0600');
-    }
+    const pairs = Object.entries({ client: this.client, ...this.#unfit }).flatMap(([name, { certificate, key }]) => [
+      [`${name}.crt`, certificate],
+      [`${name}.key`, key],
+    ]);
+    await putAll(
+      peer,
+      HELD,
+      { code: access.code, 'origin.crt': access.certificate, ...Object.fromEntries(pairs) },
+      '0600',
+    );
     return access;
   }
 

@@ -55,46 +55,55 @@ export interface Verification {
 }
 
 /**
- * Runs every task once and makes the report. A box that doesn't boot makes its claim red, and the rest still runs.
+ * Runs every task once and makes the report. Containers and VMs work at the same time: an emulated machine keeps one core
+ * busy. A box that doesn't boot makes its claim red, and the rest still runs.
  *
  * @throws BuildError where a place can't be opened at all.
  */
 export async function verify(tasks: Task[], verification: Verification): Promise<Report> {
   const started = new Date();
   const results = new Map<Task, ClaimResult>();
-  for (const place of PLACES) {
-    const here = tasks.filter((task) => task.place === place);
-    if (here.length) await verifyAt(place, here, verification, results);
+  const opened = new Map<Place, Stage[]>();
+  const close = async (place: Place) => {
+    const stages = opened.get(place) ?? [];
+    opened.delete(place);
+    await Promise.all(stages.map((stage) => stage.close()));
+  };
+  const run = async (stage: Stage, task: Task) => {
+    const result = await runTask(stage, task, verification.hold);
+    results.set(task, result);
+    verification.onResult?.(task, result);
+  };
+  const alone = tasks.filter(({ claim }) => claim.alone);
+  try {
+    await settled(
+      PLACES.map(async (place) => {
+        const here = tasks.filter((task) => task.place === place);
+        const stages: Stage[] = [];
+        opened.set(place, stages);
+        const lanes = Math.min(verification.lanes?.[place] ?? 1, here.length);
+        for (let lane = 0; lane < lanes; lane++) stages.push(await verification.open(place));
+        // Each lane takes the next claim when it is through with one.
+        const next = here.filter(({ claim }) => !claim.alone).values();
+        await settled(
+          stages.map(async (stage) => {
+            for (const task of next) await run(stage, task);
+          }),
+        );
+        // What runs alone has the whole machine.
+        if (!alone.some((task) => task.place === place)) await close(place);
+      }),
+    );
+    for (const task of alone) await run(opened.get(task.place)?.[0] as Stage, task);
+  } finally {
+    await settled([...opened.keys()].map(close));
   }
   return makeReport(verification, started, tasks, results);
 }
 
-async function verifyAt(
-  place: Place,
-  tasks: Task[],
-  { open, onResult, hold, lanes }: Verification,
-  results: Map<Task, ClaimResult>,
-): Promise<void> {
-  const stages: Stage[] = [];
-  const run = async (stage: Stage, task: Task) => {
-    const result = await runTask(stage, task, hold);
-    results.set(task, result);
-    onResult?.(task, result);
-  };
-  try {
-    for (let lane = 0; lane < Math.min(lanes?.[place] ?? 1, tasks.length); lane++) stages.push(await open(place));
-    const beside = tasks.filter(({ claim }) => !claim.alone);
-    // Each lane takes the next claim when it is through with one.
-    const next = beside.values();
-    const drain = async (stage: Stage) => {
-      for (const task of next) await run(stage, task);
-    };
-    const ended = await Promise.allSettled(stages.map(drain));
-    for (const lane of ended) if (lane.status === 'rejected') throw lane.reason;
-    for (const task of tasks.filter(({ claim }) => claim.alone)) await run(stages[0] as Stage, task);
-  } finally {
-    await Promise.all(stages.map((stage) => stage.close()));
-  }
+/** Waits for all of them, and then throws what one of them threw. */
+async function settled(works: Promise<void>[]): Promise<void> {
+  for (const work of await Promise.allSettled(works)) if (work.status === 'rejected') throw work.reason;
 }
 
 async function runTask(stage: Stage, { claim, place }: Task, hold?: Hold): Promise<ClaimResult> {

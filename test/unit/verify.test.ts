@@ -72,11 +72,11 @@ test('scope full runs everything everywhere; scope ci runs all of it, once, in a
   for (const { claim, place } of ci) t.is(place, claim.where.includes('container') ? 'container' : 'vm', claim.id);
 });
 
-test('every stage is opened once, used in turn and closed; the report is whole and of its schema', async (t) => {
+test('every stage is opened once and closed; the report is whole and of its schema', async (t) => {
   const about = fake(async (claim, place) => result(claim, place));
   const tasks = tasksOf(claims, 'full');
   const report = await verify(tasks, about);
-  t.deepEqual(about.said, ['open container', 'close container', 'open vm', 'close vm']);
+  t.deepEqual(about.said.toSorted(), ['close container', 'close vm', 'open container', 'open vm']);
   t.notThrows(() => reportSchema.parse(JSON.parse(JSON.stringify(report))));
   t.deepEqual(report.totals, {
     declared: tasks.length,
@@ -125,7 +125,8 @@ test('lanes share the claims, none twice; what measures time runs when nothing e
     return result(claim, place);
   });
   const report = await verify(tasks, { ...about, lanes: { container: 3 } });
-  t.is(most, 3);
+  // Three lanes of containers, and a VM.
+  t.is(most, 4);
   t.deepEqual([...order].sort(), tasks.map(({ claim }) => claim.id).sort());
   t.is(about.said.filter((line) => line === 'open container').length, 3);
   t.is(about.said.filter((line) => line === 'close container').length, 3);
@@ -142,7 +143,7 @@ test('the stage is closed whatever happens', async (t) => {
     throw 'not an error';
   });
   await t.throwsAsync(verify(tasksOf(claims, 'ci'), about), { any: true });
-  t.is(about.said.at(-1), 'close container');
+  t.deepEqual(about.said.toSorted(), ['close container', 'close vm', 'open container', 'open vm']);
 });
 
 test('nothing executed, or less than declared, is not green', (t) => {

@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { listFiles } from '../../manifest/layers.ts';
 import { BuildError } from '../../process/errors.ts';
 import type { ClaimResult, Verdict } from '../report/schema.ts';
+import { putAll } from '../targets/put-all.ts';
 import type { ExecResult, Peer, Target } from '../targets/target.ts';
 import { type LayerClaim, offScript, scriptOf } from './load.ts';
 import type { Attempt } from './schema.ts';
@@ -21,6 +22,7 @@ export interface Scene {
 export async function runClaim(claim: LayerClaim, scene: Scene): Promise<ClaimResult> {
   const startedAt = performance.now();
   const env = await environment(scene);
+  await giveScripts(claim, scene);
   const control = await attempt(claim, claim.control, scene, env);
   const attack = await attempt(claim, claim.attack, scene, env);
   const alone = claim.alsoStoppedBy.length ? await withoutOthers(claim, scene, env) : undefined;
@@ -77,11 +79,26 @@ async function sabotaged(
 
 /** The attack alone, on a box that lacks the claim's layer. */
 export async function attackOnly(claim: LayerClaim, scene: Scene): Promise<Verdict> {
+  await giveScripts(claim, scene);
   return attempt(claim, claim.attack, scene, await environment(scene));
 }
 
 /** Not /tmp: a tmpfs of the running box is out of reach of a copy into the container. */
 const ATTACKS = '/var/tmp';
+
+/** Gives the box, and each peer that acts in it, the scripts of the claim's layer and those of all: one may call another. */
+async function giveScripts(claim: LayerClaim, scene: Scene): Promise<void> {
+  const scripts = Object.fromEntries(
+    [join(claim.layer.dir, 'attacks'), join(scene.root, 'test', 'attacks')]
+      .flatMap((folder) => (existsSync(folder) ? listFiles(folder) : []))
+      .map((file) => [basename(file), readFileSync(file)]),
+  );
+  const actors = new Set([scene.target, ...[claim.control, claim.attack].map(({ from }) => actorOf(from, scene))]);
+  for (const actor of actors) await putAll(actor, ATTACKS, scripts, '0755');
+}
+
+const actorOf = (from: Attempt['from'], { target, peers }: Scene): Target | Peer =>
+  from === 'attacker' || from === 'proxy' ? peers[from] : target;
 
 async function attempt(
   claim: LayerClaim,
@@ -92,13 +109,8 @@ async function attempt(
   const script = scriptOf(scene.root, claim.layer, run) as string;
   const args = run.split(' ').slice(1).join(' ');
   const outside = from === 'attacker' || from === 'proxy';
-  const actor = outside ? scene.peers[from] : scene.target;
-  // A script may call its neighbours.
-  for (const file of [...listFiles(dirname(script)), ...listFiles(join(scene.root, 'test', 'attacks'))]) {
-    await actor.put(`${ATTACKS}/${basename(file)}`, readFileSync(file), '0755');
-  }
   const path = `${ATTACKS}/${basename(script)}`;
-  const result = await actor.exec(`${path} ${args}`, {
+  const result = await actorOf(from, scene).exec(`${path} ${args}`, {
     ...(from === 'agent' ? { as: 'agent' as const } : {}),
     // From inside, the box attacks its own loopback.
     env: outside ? env : { ...env, TARGET: '', TARGET6: '' },
