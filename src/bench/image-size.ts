@@ -1,13 +1,12 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { LAYOUT } from '../bake/disk-layout.ts';
-import { readPartitions } from '../bake/partitions.ts';
-import { readImage } from '../manifest/image.ts';
+import { type ImageManifest, readImage } from '../manifest/image.ts';
 import { checkPath, loadLayers } from '../manifest/layers.ts';
 import { workFolder } from '../plan/work-folder.ts';
 import { BuildError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
 import { run } from '../process/run.ts';
+import { rawDisk, rootOf } from '../seal/closed-disk.ts';
 import { breakDown, type ImageSize, merged, parseFiles, sum } from './size.ts';
 
 const STEP = 'bench';
@@ -21,11 +20,12 @@ const STAT_BLOCK = 512;
  * @param dir the image's folder.
  */
 export async function imageSize(root: string, dir: string, progress: Progress): Promise<ImageSize> {
-  const { id, disk } = readImage(dir);
+  const image = readImage(dir);
   const files = parseFiles(readFileSync(join(dir, 'files.tsv'), 'utf8'));
-  const { allocated, owners } = await progress.step('read the disk', () => readDisk(join(dir, 'disk.qcow2')));
+  const { allocated, owners } = await progress.step('read the disk', () => readDisk(dir, image));
   const parts = breakDown(files, owners, ourPaths(root));
   const bytes = sum(files, ({ size }) => size);
+  const { id, disk } = image;
   return { id, raw: disk.rawSize, allocated, qcow2: disk.qcow2Size, bytes, files: files.length, parts };
 }
 
@@ -39,11 +39,13 @@ function ourPaths(root: string): Set<string> {
   );
 }
 
-async function readDisk(qcow2: string): Promise<{ allocated: number; owners: Map<string, string> }> {
+async function readDisk(
+  dir: string,
+  image: ImageManifest,
+): Promise<{ allocated: number; owners: Map<string, string> }> {
   const { work, remove } = workFolder('bench-size');
   try {
-    const raw = join(work, 'disk.raw');
-    await run('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', qcow2, raw], { step: STEP });
+    const raw = await rawDisk(dir, image, work);
     const allocated = statSync(raw).blocks * STAT_BLOCK;
     return { allocated, owners: await packageFiles(raw, work) };
   } finally {
@@ -53,11 +55,7 @@ async function readDisk(qcow2: string): Promise<{ allocated: number; owners: Map
 
 /** Package by path, from dpkg's lists on a closed raw disk. */
 async function packageFiles(raw: string, work: string): Promise<Map<string, string>> {
-  // The root is the largest of the file systems that aren't the state's: a vendor's /boot may be one of its own.
-  const root = (await readPartitions(raw, STEP))
-    .filter(({ label }) => label !== undefined && label !== LAYOUT.state.label)
-    .sort((a, b) => b.size - a.size)[0];
-  if (!root) throw new BuildError(STEP, 'the disk has no root file system', 'is it an image of this project?');
+  const root = await rootOf(raw);
   // debugfs says on standard error what it couldn't do, and ends well all the same.
   await run('debugfs', ['-R', `rdump /var/lib/dpkg/info "${work}"`, `${raw}?offset=${root.start}`], { step: STEP });
   const info = join(work, 'info');

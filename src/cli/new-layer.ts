@@ -1,12 +1,13 @@
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { Command } from 'commander';
+import { writeGenerated } from '../docs/generated.ts';
 import { loadLayers } from '../manifest/layers.ts';
 import { inputError } from '../process/errors.ts';
 
 export function newLayerCommand(root: string): Command {
   return new Command('new-layer')
-    .description('make the folder of a new layer; no other edit is needed')
+    .description('make the folder of a new layer, and the generated docs anew; no other edit is needed')
     .argument('<name>', 'NN-id, such as 09-audit')
     .action((name: string) => {
       const dir = join(root, 'layers', name);
@@ -20,6 +21,7 @@ export function newLayerCommand(root: string): Command {
       mkdirSync(dir, { recursive: true });
       for (const [file, text] of Object.entries(skeleton(id))) writeFileSync(join(dir, file), text);
       loadLayers(root);
+      writeGenerated(root);
       process.stderr.write(`made ${relative(root, dir)}; state it in layer.yaml, attack it in claims.yaml\n`);
     });
 }

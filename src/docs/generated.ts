@@ -1,4 +1,5 @@
-import { join } from 'node:path';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { loadLayers } from '../manifest/layers.ts';
 import { jsonSchemas, renderSchema, schemaFile } from '../manifest/schemas.ts';
 import { loadClaims } from '../verify/claims/load.ts';
@@ -12,4 +13,12 @@ export function generatedDocs(root: string): Map<string, string> {
   );
   const features = renderSecurityFeatures(layers, loadClaims(root, layers));
   return new Map([...schemas, [join(root, 'docs', 'SECURITY_FEATURES.md'), features]]);
+}
+
+/** Writes them. */
+export function writeGenerated(root: string): void {
+  for (const [file, content] of generatedDocs(root)) {
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, content);
+  }
 }

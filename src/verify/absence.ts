@@ -10,16 +10,23 @@ export interface Absence {
   evidence: string;
 }
 
-/** Judges an attack on a box without the layer: it must succeed, or somebody must be named who holds. */
-export function judgeAbsence({ id, attack, sabotage, alsoStoppedBy, without }: LayerClaim, verdict: Verdict): Absence {
+/**
+ * Judges an attack on a box without the layer: it must succeed, or somebody must be named who holds.
+ * @param alone the attack after those whom the claim names were taken away too.
+ */
+export function judgeAbsence(
+  { id, attack, sabotage, alsoStoppedBy, without }: LayerClaim,
+  verdict: Verdict,
+  alone?: Verdict,
+): Absence {
   const { got, evidence } = verdict;
   const opened = 'until' in sabotage ? 'ok' : sabotage.expect;
   const outcome = got.startsWith('the attempt broke') ? 'broken' : got;
   const meaning = () => {
     if (without) return outcome === without.expect ? without.because : undefined;
     if (outcome === opened) return 'nothing stops it';
-    if (outcome === attack.expect && alsoStoppedBy.length) return `${alsoStoppedBy.join(', ')} holds`;
+    if (outcome === attack.expect && alone?.got === opened) return `${alsoStoppedBy.join(', ')} holds, and nobody else`;
     return undefined;
   };
-  return { id, got: outcome, meaning: meaning(), evidence };
+  return { id, got: outcome, meaning: meaning(), evidence: alone ? `${evidence}\nalone: ${alone.evidence}` : evidence };
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import { cacheRoot } from '../plan/cache.ts';
-import { BuildError, inputError } from '../process/errors.ts';
+import { BuildError, inputError, renderError } from '../process/errors.ts';
 import { interactive } from '../process/run.ts';
 import type { Target } from './targets/target.ts';
 
@@ -66,8 +66,13 @@ async function serve(box: Target, socket: Socket): Promise<void> {
   socket.on('error', () => undefined);
   socket.write('each line runs as root in a shell of its own; end with Ctrl-D\n# ');
   for await (const line of createInterface({ input: socket })) {
-    const { stdout, stderr, exitCode } = await box.exec(line);
-    socket.write(`${stdout}${stderr}${exitCode ? `(exit ${exitCode})\n` : ''}# `);
+    try {
+      const { stdout, stderr, exitCode } = await box.exec(line);
+      socket.write(`${stdout}${stderr}${exitCode ? `(exit ${exitCode})\n` : ''}# `);
+    } catch (error) {
+      // A line may have turned the machine off.
+      socket.write(`${renderError(error)}\n# `);
+    }
   }
   socket.end('\n');
 }

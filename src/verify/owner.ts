@@ -11,7 +11,7 @@ import { putAll } from './targets/put-all.ts';
 import type { Peer } from './targets/target.ts';
 
 /** Where a peer keeps what an auth proxy holds; test/attacks/gate reads it there. */
-const HELD = '/var/tmp/auth-proxy';
+export const HELD = '/var/tmp/auth-proxy';
 
 /** The user that claims ask as. */
 export const OWNER = 'owner@example.com';

@@ -1,19 +1,21 @@
 import { relative } from 'node:path';
 import { type ImageManifest, readImage } from '../manifest/image.ts';
 import { findLayer, type Layer, loadLayers } from '../manifest/layers.ts';
-import { inputError } from '../process/errors.ts';
+import { workFolder } from '../plan/work-folder.ts';
+import { inputError, renderError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
+import { rawDisk } from '../seal/closed-disk.ts';
 import { loadClaims } from './claims/load.ts';
 import { keep } from './keep.ts';
 import type { Report, Scope } from './report/schema.ts';
 import { renderClaim } from './report/text.ts';
-import { writeReport } from './report/write.ts';
+import { forgetReport, writeReport } from './report/write.ts';
 import { ContainerStage, imageTag } from './stages/container.ts';
 import type { Stage } from './stages/stage.ts';
 import { VmStage } from './stages/vm.ts';
 import { type Task, tasksOf, verify } from './verify.ts';
 
-/** Seen on two cores: with three, boots take longer than the waiting they fill. */
+/** On two cores: one box boots while another is attacked; the VM keeps a core busy beside them. */
 const LANES = { container: 2 };
 
 /** Which claims, and where. */
@@ -58,6 +60,8 @@ export function prepareProof(root: string, dir: string, options: Choice): Proof 
   const tasks = tasksOf(wanted, options.scope).filter(({ place }) => !options.in || place === options.in);
   if (!tasks.length)
     throw inputError('verify', `no claim matches: ${only.join(', ')}`, 'npm run -s verify -- --plan lists them');
+  if (options.keep && tasks.length > 1)
+    throw inputError('verify', '--keep would have to keep two boxes', 'say which: --in container, or --in vm');
   return {
     dir,
     image,
@@ -75,8 +79,14 @@ export async function runProof(
   { dir, tasks, only, keep: wanted, ...about }: Proof,
   progress: Progress,
 ): Promise<Report> {
+  if (!only) {
+    forgetReport(dir, about.scope);
+    // What the report then says of this digest was seen on this disk, and on a tree that is equal to it.
+    await progress.step('the disk is the one that was sealed', () => checkDisk(dir, about.image));
+  }
   const report = await verify(tasks, {
     ...about,
+    onCloseError: (error) => progress.say(renderError(error)),
     lanes: LANES,
     ...(only ? { only } : {}),
     open: (place) =>
@@ -103,4 +113,13 @@ export async function runProof(
   );
   if (!only) progress.say(`report: ${relative(root, writeReport(dir, report))}/report.html`);
   return report;
+}
+
+async function checkDisk(dir: string, image: ImageManifest): Promise<void> {
+  const { work, remove } = workFolder('disk');
+  try {
+    await rawDisk(dir, image, work);
+  } finally {
+    remove();
+  }
 }

@@ -52,53 +52,72 @@ export interface Verification {
   onResult?: (task: Task, result: ClaimResult) => void;
   /** See Stage.run. */
   hold?: Hold;
+  /** What went wrong when a stage was taken down; the results stand. */
+  onCloseError?: (error: unknown) => void;
 }
 
 /**
  * Runs every task once and makes the report. Containers and VMs work at the same time: an emulated machine keeps one core
- * busy. A box that doesn't boot makes its claim red, and the rest still runs.
- *
- * @throws BuildError where a place can't be opened at all.
+ * busy. A claim whose box doesn't boot, or whose stage can't be opened, is red and not executed; the rest still runs.
  */
 export async function verify(tasks: Task[], verification: Verification): Promise<Report> {
   const started = new Date();
-  const results = new Map<Task, ClaimResult>();
+  const outcomes = new Map<Task, Outcome>();
   const opened = new Map<Place, Stage[]>();
   const close = async (place: Place) => {
     const stages = opened.get(place) ?? [];
     opened.delete(place);
-    await Promise.all(stages.map((stage) => stage.close()));
+    for (const stage of stages) await stage.close().catch((error: unknown) => verification.onCloseError?.(error));
   };
-  const run = async (stage: Stage, task: Task) => {
-    const result = await runTask(stage, task, verification.hold);
-    results.set(task, result);
-    verification.onResult?.(task, result);
+  const run = async (task: Task, stage: Promise<Stage>) => {
+    const outcome = await runTask(stage, task, verification.hold);
+    outcomes.set(task, outcome);
+    verification.onResult?.(task, outcome.result);
   };
   const alone = tasks.filter(({ claim }) => claim.alone);
   try {
     await settled(
       PLACES.map(async (place) => {
         const here = tasks.filter((task) => task.place === place);
-        const stages: Stage[] = [];
-        opened.set(place, stages);
-        const lanes = Math.min(verification.lanes?.[place] ?? 1, here.length);
-        for (let lane = 0; lane < lanes; lane++) stages.push(await verification.open(place));
         // Each lane takes the next claim when it is through with one.
         const next = here.filter(({ claim }) => !claim.alone).values();
+        const lanes = Math.min(verification.lanes?.[place] ?? 1, here.length);
+        const stages: Stage[] = [];
+        opened.set(place, stages);
+        let failed: Promise<Stage> | undefined;
+        // One after the other: the first one may have to prepare what all use.
+        for (let lane = 0; lane < lanes; lane++) {
+          const opening = verification.open(place);
+          await opening.then(
+            (stage) => stages.push(stage),
+            () => {
+              failed = opening;
+            },
+          );
+        }
+        const usable = stages.length || !failed ? stages.map((stage) => Promise.resolve(stage)) : [failed];
         await settled(
-          stages.map(async (stage) => {
-            for (const task of next) await run(stage, task);
+          usable.map(async (stage) => {
+            for (const task of next) await run(task, stage);
           }),
         );
         // What runs alone has the whole machine.
         if (!alone.some((task) => task.place === place)) await close(place);
       }),
     );
-    for (const task of alone) await run(opened.get(task.place)?.[0] as Stage, task);
+    for (const task of alone) {
+      const [stage] = opened.get(task.place) ?? [];
+      await run(
+        task,
+        stage
+          ? Promise.resolve(stage)
+          : Promise.reject(new BuildError('verify', `no ${task.place} stage`, 'see above')),
+      );
+    }
   } finally {
     await settled([...opened.keys()].map(close));
   }
-  return makeReport(verification, started, tasks, results);
+  return makeReport(verification, started, tasks, outcomes);
 }
 
 /** Waits for all of them, and then throws what one of them threw. */
@@ -106,16 +125,22 @@ async function settled(works: Promise<void>[]): Promise<void> {
   for (const work of await Promise.allSettled(works)) if (work.status === 'rejected') throw work.reason;
 }
 
-async function runTask(stage: Stage, { claim, place }: Task, hold?: Hold): Promise<ClaimResult> {
+interface Outcome {
+  result: ClaimResult;
+  /** Whether there was a box to try it on. */
+  executed: boolean;
+}
+
+async function runTask(stage: Promise<Stage>, { claim, place }: Task, hold?: Hold): Promise<Outcome> {
   const startedAt = performance.now();
   try {
-    return await stage.run(claim, hold);
+    return { result: await (await stage).run(claim, hold), executed: true };
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     const tail = error instanceof BuildError ? error.tail : undefined;
     const evidence = [error.message, tail].filter(Boolean).join('\n');
     const broken = { got: 'no box to try it on', ok: false, evidence };
-    return {
+    const result = {
       ...identify(claim, place),
       control: { expected: claim.control.expect, ...broken },
       attack: { expected: claim.attack.expect, ...broken },
@@ -123,6 +148,7 @@ async function runTask(stage: Stage, { claim, place }: Task, hold?: Hold): Promi
       seconds: Math.round((performance.now() - startedAt) / 100) / 10,
       ok: false,
     };
+    return { result, executed: false };
   }
 }
 
@@ -130,9 +156,9 @@ function makeReport(
   { image, layers, scope, only }: Verification,
   started: Date,
   tasks: Task[],
-  results: Map<Task, ClaimResult>,
+  outcomes: Map<Task, Outcome>,
 ): Report {
-  const all = [...results.values()];
+  const all = [...outcomes.values()].map(({ result }) => result);
   const held = all.filter(({ ok }) => ok);
   const skipped = held.filter(({ sabotage }) => 'until' in sabotage).length;
   return {
@@ -146,13 +172,13 @@ function makeReport(
     seconds: Math.round((Date.now() - started.getTime()) / 1000),
     layers: layers.flatMap((layer) => {
       const own = tasks.filter(({ claim }) => claim.layer === layer);
-      const claims = own.flatMap((task) => results.get(task) ?? []);
+      const claims = own.flatMap((task) => outcomes.get(task)?.result ?? []);
       const { title, promise } = layer;
       return claims.length ? [{ id: layer.name, title, promise, claims }] : [];
     }),
     totals: {
       declared: tasks.length,
-      executed: all.length,
+      executed: [...outcomes.values()].filter(({ executed }) => executed).length,
       passed: held.length - skipped,
       failed: all.length - held.length,
       skipped,

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { AGENT, KEYS_PORT, OPENCLAW_PORT, PATHS, SSH_PORTS } from '../../src/contract/box.ts';
 import { imageTag } from '../../src/verify/stages/container.ts';
@@ -65,6 +66,15 @@ test('OpenClaw answers on loopback and to nobody outside', async (t) => {
   }
   // The peer does get through where it should.
   t.is(await reach(peer, box.addresses.v4, port), 'ok');
+});
+
+test('the box will check itself again within a quarter of an hour', async (t) => {
+  const timer = 'systemctl list-timers --output=json clawdy-selfcheck-live.timer';
+  // The next time is known once the first check has ended.
+  const next = async () => (JSON.parse((await lines(timer)).join('')) as [{ next: number | null }])[0].next;
+  for (let tries = 0; !(await next()) && tries < 30; tries++) await sleep(500);
+  const minutes = (Number(await next()) / 1000 - Date.now()) / 60_000;
+  t.true(minutes > 0 && minutes <= 15.1, String(minutes));
 });
 
 test('the listening sockets are exactly those that are meant', async (t) => {

@@ -1,6 +1,7 @@
 /**
  * Makes the mistakes of mutations.yaml, one at a time, on boxes of the newest image, and looks whether the claim named there
- * notices: goes red at its attack or control, or the box closes itself before it can be attacked.
+ * notices: its control succeeds and its attack does too. Where one of the box's own checks closes the box before that, it is
+ * said, that check is taken away, and the claim must notice by itself.
  *
  *   node test/mutations/run.ts [words of a mistake]
  *
@@ -15,10 +16,11 @@ import { loadLayers } from '../../src/manifest/layers.ts';
 import { readYaml } from '../../src/manifest/yaml-file.ts';
 import { workFolder } from '../../src/plan/work-folder.ts';
 import { inputError, renderError } from '../../src/process/errors.ts';
-import { loadClaims } from '../../src/verify/claims/load.ts';
-import { redParts } from '../../src/verify/report/parts.ts';
+import { type LayerClaim, loadClaims } from '../../src/verify/claims/load.ts';
+import type { ClaimResult, Verdict } from '../../src/verify/report/schema.ts';
 import { applyBeforeBoot } from '../../src/verify/stages/apply-layer.ts';
 import { ContainerStage, imageTag } from '../../src/verify/stages/container.ts';
+import type { BeforeBoot } from '../../src/verify/targets/container.ts';
 import { verify } from '../../src/verify/verify.ts';
 import { IMAGE_DIR, imageUnderTest, ROOT } from '../image.ts';
 
@@ -28,8 +30,16 @@ const mutations = z.array(
 
 type Mutation = z.output<typeof mutations>[number];
 
-/** What the claim made of a box with the mistake in it; undefined where it noticed nothing. */
-async function noticed({ file, from, to, claim: id }: Mutation, work: string): Promise<string | undefined> {
+interface Notice {
+  /** The box's own check that closed it first. */
+  check?: string;
+  /** How the claim noticed; undefined where it didn't. */
+  how: string | undefined;
+  /** What came of it, where it noticed nothing. */
+  instead: string;
+}
+
+async function noticed({ file, from, to, claim: id }: Mutation, work: string): Promise<Notice> {
   const project = join(work, 'project');
   await copyProject(ROOT, project);
   const path = join(project, file);
@@ -44,6 +54,14 @@ async function noticed({ file, from, to, claim: id }: Mutation, work: string): P
   const payload = join(work, 'payload.tar');
   await archivePayload(layers, project, work, payload, { id: 'mutation', base: 'mutation' });
   const before = applyBeforeBoot(payload, layer.name);
+  const first = await tryClaim(claim, before);
+  const [, kind, check] = /clawdy: closed: selfcheck (static|live): (\S+)/.exec(first.control.evidence) ?? [];
+  if (!check) return judge(first);
+  const unchecked = `${before.command} && rm /usr/lib/clawdy/checks/${kind}.d/${check}`;
+  return { check: `${kind} check ${check}`, ...judge(await tryClaim(claim, { ...before, command: unchecked })) };
+}
+
+async function tryClaim(claim: LayerClaim, before: BeforeBoot): Promise<ClaimResult> {
   const tag = await imageTag(IMAGE_DIR);
   const report = await verify([{ claim, place: 'container' }], {
     image: imageUnderTest(),
@@ -51,11 +69,16 @@ async function noticed({ file, from, to, claim: id }: Mutation, work: string): P
     scope: 'ci',
     open: () => ContainerStage.open(ROOT, tag, before),
   });
-  const [result] = report.layers[0]?.claims ?? [];
-  const red = result ? redParts(result).filter(([name]) => name !== 'sabotage') : [];
-  return red.map(
-    ([name, { expected, got, evidence }]) => `${name}: expected ${expected}, got ${got}: ${evidence.split('\n')[0]}`,
-  )[0];
+  return report.layers[0]?.claims[0] as ClaimResult;
+}
+
+/** Only a red attack beside a green control tells that the claim saw the mistake. */
+function judge({ control, attack }: ClaimResult): Notice {
+  const words = ({ expected, got, evidence }: Verdict) =>
+    `expected ${expected}, got ${got}: ${evidence.trim().split('\n').at(-1)}`;
+  if (!control.ok) return { how: undefined, instead: `its control broke: ${words(control)}` };
+  const how = attack.ok || attack.got.startsWith('the attempt broke') ? undefined : `attack: ${words(attack)}`;
+  return { how, instead: `noticed nothing: ${words(attack)}` };
 }
 
 const wanted = process.argv.slice(2).join(' ');
@@ -66,9 +89,9 @@ try {
   for (const mutation of all) {
     const { work, remove } = workFolder('mutation');
     try {
-      const how = await noticed(mutation, work);
+      const { check, how, instead } = await noticed(mutation, work);
       process.stdout.write(
-        `${how ? '✔' : '✖'} ${mutation.mistake}\n    ${mutation.claim}: ${how ?? 'noticed nothing'}\n`,
+        `${how ? '✔' : '✖'} ${mutation.mistake}\n${check ? `    the box closes itself: ${check}\n` : ''}    ${mutation.claim}: ${how ?? instead}\n`,
       );
       if (!how) process.exitCode = 1;
     } finally {

@@ -14,10 +14,12 @@ test('without its layer an attack must succeed', (t) => {
   t.is(judgeAbsence(claim, got('the attempt broke (exit 1)')).meaning, undefined);
 });
 
-test('or a layer is named that holds', (t) => {
+test('or a layer is named that holds, and is seen to be the only one', (t) => {
   const held = { ...claim, alsoStoppedBy: ['01-loopback'] };
-  t.is(judgeAbsence(held, got('timeout')).meaning, '01-loopback holds');
-  t.is(judgeAbsence(held, got('refused')).meaning, undefined);
+  t.is(judgeAbsence(held, got('timeout'), got('ok')).meaning, '01-loopback holds, and nobody else');
+  t.is(judgeAbsence(held, got('timeout')).meaning, undefined);
+  t.is(judgeAbsence(held, got('timeout'), got('timeout')).meaning, undefined, 'somebody else holds too');
+  t.is(judgeAbsence(held, got('refused'), got('ok')).meaning, undefined);
 });
 
 test('or the claim says what else comes of it, and then that alone will do', (t) => {

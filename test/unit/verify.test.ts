@@ -10,7 +10,7 @@ import { renderHtml } from '../../src/verify/report/html.ts';
 import { renderJunit } from '../../src/verify/report/junit.ts';
 import { type ClaimResult, isGreen, reportSchema } from '../../src/verify/report/schema.ts';
 import { renderClaim } from '../../src/verify/report/text.ts';
-import { writeReport } from '../../src/verify/report/write.ts';
+import { forgetReport, writeReport } from '../../src/verify/report/write.ts';
 import type { Stage } from '../../src/verify/stages/stage.ts';
 import { tasksOf, type Verification, verify } from '../../src/verify/verify.ts';
 import { LAYERS, ROOT } from '../image.ts';
@@ -98,7 +98,7 @@ test('a claim that fails, and a box that never boots, are red, and the rest stil
   });
   const report = await verify(tasks, about);
   t.false(isGreen(report));
-  t.deepEqual([report.totals.executed, report.totals.failed], [tasks.length, 2]);
+  t.deepEqual([report.totals.executed, report.totals.failed], [tasks.length - 1, 2], 'no box is no execution');
   const all = report.layers.flatMap((layer) => layer.claims);
   const broken = all.find(({ id }) => id === first);
   t.false(broken?.control.ok);
@@ -136,6 +136,35 @@ test('lanes share the claims, none twice; what measures time runs when nothing e
       tasks.filter(({ claim }) => claim.layer.name === layer.name).map(({ claim }) => claim.id),
     ),
   );
+});
+
+test('a stage that can’t be opened makes its claims red; what the others showed is kept', async (t) => {
+  const tasks = tasksOf(claims, 'ci');
+  const about = fake(async (claim, place) => result(claim, place));
+  const report = await verify(tasks, {
+    ...about,
+    open: async (place) => {
+      if (place === 'vm') throw new BuildError('lab', 'no network namespace could be made', 'npm run doctor');
+      return about.open(place);
+    },
+  });
+  const vms = tasks.filter(({ place }) => place === 'vm').length;
+  t.deepEqual([report.totals.executed, report.totals.failed], [tasks.length - vms, vms]);
+  t.false(isGreen(report));
+  const [one] = report.layers.flatMap((layer) => layer.claims).filter(({ target }) => target === 'vm');
+  t.regex(one?.control.evidence ?? '', /no network namespace/);
+});
+
+test('a stage that can’t be taken down loses nobody’s result', async (t) => {
+  const errors: unknown[] = [];
+  const about = fake(async (claim, place) => result(claim, place));
+  const report = await verify(tasksOf(claims, 'ci'), {
+    ...about,
+    open: async (place) => ({ ...(await about.open(place)), close: () => Promise.reject(new Error('busy')) }),
+    onCloseError: (error) => errors.push(error),
+  });
+  t.true(isGreen(report));
+  t.is(errors.length, 2);
 });
 
 test('the stage is closed whatever happens', async (t) => {
@@ -182,4 +211,13 @@ test('the report is kept beside the image', async (t) => {
   t.deepEqual(readdirSync(join(dir, 'verify')).sort(), ['junit.xml', 'report.html', 'report.json']);
   t.deepEqual(JSON.parse(readFileSync(join(dir, 'verify', 'report.json'), 'utf8')), report);
   t.true(existsSync(join(dir, 'verify', 'report.html')));
+  writeReport(dir, { ...report, scope: 'full' });
+  forgetReport(dir, 'ci');
+  const scopeOf = (...path: string[]) =>
+    (JSON.parse(readFileSync(join(dir, 'verify', ...path), 'utf8')) as { scope: string }).scope;
+  t.false(existsSync(join(dir, 'verify', 'report.json')), 'a run that is cut short leaves none');
+  writeReport(dir, report);
+  t.deepEqual([scopeOf('report.json'), scopeOf('full', 'report.json')], ['ci', 'full']);
+  forgetReport(dir, 'full');
+  t.false(existsSync(join(dir, 'verify', 'full', 'report.json')));
 });

@@ -7,6 +7,8 @@ import { hasGate } from '../../src/launch/local/launch.ts';
 import { cacheRoot } from '../../src/plan/cache.ts';
 import { isAlive, type ProcessIdentity } from '../../src/process/guarded.ts';
 import { run } from '../../src/process/run.ts';
+import { CONSOLE_FILE } from '../../src/verify/lab/qemu-args.ts';
+import { trouble } from '../../src/verify/lab/trouble.ts';
 import { IMAGE_DIR, imageUnderTest, ROOT } from '../image.ts';
 import { LIMITS } from './machine.ts';
 
@@ -93,6 +95,12 @@ test.serial('list knows the instance and that it runs', async (t) => {
   const { stdout } = await launch('list --json');
   t.deepEqual(JSON.parse(stdout), [{ ...launched, running: true }]);
   t.regex((await launch('list')).stdout, new RegExp(`^${launched.instance_id} +runs `, 'm'));
+});
+
+test.serial('the console of its boot shows no trouble', (t) => {
+  const console = readFileSync(join(instances(), launched.instance_id, CONSOLE_FILE), 'utf8');
+  t.regex(console, /clawdy: live ok/);
+  t.deepEqual(trouble(console), []);
 });
 
 test.serial('the code is nowhere but in the pipe', async (t) => {

@@ -77,10 +77,18 @@ async function sabotaged(
   return attempt(claim, { ...claim.attack, expect }, scene, env);
 }
 
-/** The attack alone, on a box that lacks the claim's layer. */
-export async function attackOnly(claim: LayerClaim, scene: Scene): Promise<Verdict> {
+/**
+ * The attack on a box that lacks the claim's layer, and once more without the layers that the claim names beside it.
+ * A control inside first does what it also does to be attacked: it plants a service, a key, a file.
+ */
+export async function attackWithout(claim: LayerClaim, scene: Scene): Promise<{ attack: Verdict; alone?: Verdict }> {
+  const env = await environment(scene);
   await giveScripts(claim, scene);
-  return attempt(claim, claim.attack, scene, await environment(scene));
+  if (claim.control.from === 'inside') await attempt(claim, claim.control, scene, env);
+  const attack = await attempt(claim, claim.attack, scene, env);
+  return attack.ok && claim.alsoStoppedBy.length
+    ? { attack, alone: await withoutOthers(claim, scene, env) }
+    : { attack };
 }
 
 /** Not /tmp: a tmpfs of the running box is out of reach of a copy into the container. */

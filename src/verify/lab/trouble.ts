@@ -5,7 +5,8 @@ const TROUBLE = [
   /\bOops\b/,
   // A "soft lockup" is what a guest says when its host stood still for a while: the waits have limits for that.
   /BUG: (?!soft lockup)/,
-  /FAILED.*Failed to start/,
+  /FAILED.*Failed to/,
+  /Dependency failed/,
   /clawdy: closed/,
   /clawdy: check failed/,
   /EXT4-fs error/,

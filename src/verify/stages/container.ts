@@ -1,12 +1,12 @@
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { imageTree } from '../../bake/tree.ts';
 import { userDataOf } from '../../launch/launch-json.ts';
 import { readImage } from '../../manifest/image.ts';
 import { type Absence, judgeAbsence } from '../absence.ts';
 import type { LayerClaim } from '../claims/load.ts';
-import { attackOnly, runClaim } from '../claims/run-claim.ts';
+import { attackWithout, runClaim } from '../claims/run-claim.ts';
 import type { FrontMode } from '../claims/schema.ts';
-import { Owner } from '../owner.ts';
+import { HELD, Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import { type BeforeBoot, ContainerNetwork, ContainerPeer, ContainerTarget, importTree } from '../targets/container.ts';
 import { stopChecks, waitForLine } from './ready.ts';
@@ -14,6 +14,8 @@ import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
 /** Milliseconds for OpenClaw's first start (9 to 35 s natively). */
 const LIVE_LIMIT_MS = 180_000;
+/** A box that lacks a layer may never say that it lives; by then what starts has started. */
+const MAIMED_LIMIT_MS = 45_000;
 
 /** Containers of the image and two hosts beside them. A box that was sabotaged is thrown away. */
 export class ContainerStage implements Stage {
@@ -85,12 +87,19 @@ export class ContainerStage implements Stage {
     const target = await this.#take(claim.front);
     try {
       await waitForLine(target, /clawdy: ready/);
-      if (claim.after === 'live') await waitForLine(target, /clawdy: live ok/, LIVE_LIMIT_MS);
-      const owner = this.#owners[claim.front];
-      // Without a gate there is nothing to equip anybody for.
-      await owner.equip(this.#proxy, await target.console(), LAUNCH_ID, INSTANCE_ID).catch(() => undefined);
+      if (claim.after === 'live') {
+        await waitForLine(target, /clawdy: live ok/, MAIMED_LIMIT_MS).catch((error: Error) => {
+          if (error.message.includes('clawdy: closed')) throw error;
+        });
+        await stopChecks(target);
+      }
+      // Without a gate there is nothing to equip anybody for, and nobody may hold what another box gave.
+      await this.#owners[claim.front]
+        .equip(this.#proxy, await target.console(), LAUNCH_ID, INSTANCE_ID)
+        .catch(() => this.#proxy.exec(`rm -rf ${HELD}`));
       const peers = { attacker: this.#attacker, proxy: this.#proxy };
-      return judgeAbsence(claim, await attackOnly(claim, { root: this.#root, target, peers }));
+      const { attack, alone } = await attackWithout(claim, { root: this.#root, target, peers });
+      return judgeAbsence(claim, attack, alone);
     } finally {
       await target.close();
     }
@@ -139,13 +148,16 @@ export class ContainerStage implements Stage {
  */
 export function playCloudflare({ addresses }: ContainerPeer): string {
   const ranges = '/var/lib/clawdy/state/cloudflare/ranges';
-  return `install -D -m 0600 /usr/lib/clawdy/cloudflare/ranges.baked ${ranges} && printf '%s\\n' ${addresses.v4} ${addresses.v6} >>${ranges}`;
+  const baked = '/usr/lib/clawdy/cloudflare/ranges.baked';
+  // A tree without layer 06 has none.
+  return `if [ -e ${baked} ]; then install -D -m 0600 ${baked} ${ranges} && printf '%s\\n' ${addresses.v4} ${addresses.v6} >>${ranges}; fi`;
 }
 
 /** The Docker image of a finished image's tree, made where it isn't there yet. */
 export async function imageTag(imageDir: string): Promise<string> {
   const image = readImage(imageDir);
   const log = join(imageDir, 'logs', 'tree.log');
-  const tag = `clawdy-tree:${image.disk.rawSha256.slice(0, 16)}`;
-  return importTree(await imageTree(image, join(imageDir, 'payload.tar'), log), tag, log);
+  const tree = await imageTree(image, join(imageDir, 'payload.tar'), log);
+  // The cache's key of the tree: made of the disk's digest and of the code that makes the tree.
+  return importTree(tree, `clawdy-tree:${basename(dirname(tree)).slice(0, 16)}`, log);
 }
