@@ -1,9 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statSync, utimesSync } from 'node:fs';
 import { mkdtemp, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import lockfile from 'proper-lockfile';
+
+/** Results of one kind that are kept: a tree is a gigabyte, and each bake makes one. */
+const KEPT = 6;
+/** Milliseconds; what was used since may be in use still: no command runs longer. */
+const IN_USE_MS = 3 * 3600_000;
 
 /** Where results are kept by the digest of their inputs; `npm run clean -- --cache` empties it. */
 export function cacheRoot(): string {
@@ -29,7 +34,11 @@ export async function cached(
   build: (dir: string) => Promise<void>,
 ): Promise<{ dir: string; hit: boolean }> {
   const dir = cacheDir(kind, key);
-  if (existsSync(dir)) return { dir, hit: true };
+  if (existsSync(dir)) {
+    // Its time is that of its last use.
+    utimesSync(dir, new Date(), new Date());
+    return { dir, hit: true };
+  }
   const parent = join(cacheRoot(), kind);
   mkdirSync(parent, { recursive: true });
   // Stale after 60 s without a sign of life (the lock is touched every 15 s); waits for up to 30 minutes.
@@ -50,6 +59,7 @@ export async function cached(
     try {
       await build(work);
       await rename(work, dir);
+      await dropOld(parent);
     } catch (error) {
       // The first error is the one to show.
       await rm(work, { recursive: true, force: true }).catch(() => undefined);
@@ -58,6 +68,16 @@ export async function cached(
     return { dir, hit: false };
   } finally {
     await release();
+  }
+}
+
+async function dropOld(parent: string): Promise<void> {
+  const results = readdirSync(parent)
+    .filter((name) => /^[0-9a-f]{32}$/.test(name))
+    .map((name) => ({ path: join(parent, name), used: statSync(join(parent, name)).mtimeMs }))
+    .sort((a, b) => b.used - a.used);
+  for (const { path, used } of results.slice(KEPT)) {
+    if (Date.now() - used > IN_USE_MS) await rm(path, { recursive: true, force: true });
   }
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
@@ -37,6 +37,28 @@ test.serial('a build that dies leaves nothing under its key', async (t) => {
   t.deepEqual(
     readdirSync(join(cacheDir('demo', key), '..')).filter((name) => name.startsWith('.new-')),
     [],
+  );
+});
+
+test.serial('of each kind the six last used are kept, and what may be in use', async (t) => {
+  const make = async (name: string) => (await cached('many', hashOf(name), async () => undefined)).dir;
+  const old = (dir: string, hours: number) => {
+    const then = new Date(Date.now() - hours * 3600_000);
+    utimesSync(dir, then, then);
+  };
+  const dirs: string[] = [];
+  for (const name of '12345678') dirs.push(await make(name));
+  t.true(
+    dirs.every((dir) => existsSync(dir)),
+    'all were used a moment ago',
+  );
+  for (const [index, dir] of dirs.entries()) old(dir, 20 - index);
+  // A hit is a use.
+  await make('1');
+  await make('9');
+  t.deepEqual(
+    dirs.map((dir) => existsSync(dir)),
+    [true, false, false, false, true, true, true, true],
   );
 });
 

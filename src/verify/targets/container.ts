@@ -11,6 +11,8 @@ import type { ExecOptions, ExecResult, Peer, Target } from './target.ts';
 process.env.TESTCONTAINERS_RYUK_DISABLED = 'true';
 
 const DEFAULT_TIMEOUT_MS = 120_000;
+/** Enough for one without each layer, beside the newest. */
+const IMAGES_KEPT = 10;
 
 /** Imports a root archive as a Docker image, once per tag. */
 export async function importTree(tar: string, tag: string, log?: string): Promise<string> {
@@ -18,8 +20,20 @@ export async function importTree(tar: string, tag: string, log?: string): Promis
     step: 'container',
     ok: [0, 1],
   });
-  if (known.exitCode !== 0) await run('docker', ['import', tar, tag], { step: 'container', log });
+  if (known.exitCode !== 0) {
+    await run('docker', ['import', tar, tag], { step: 'container', log });
+    await dropOldImages(tag.split(':')[0] as string);
+  }
   return tag;
+}
+
+/** Trees are a gigabyte each, and each bake makes one. Docker refuses to remove what a container uses. */
+async function dropOldImages(repository: string): Promise<void> {
+  const words = ['image', 'ls', '--format', '{{.Repository}}:{{.Tag}}', repository];
+  // Newest first.
+  const { stdout } = await run('docker', words, { step: 'container' });
+  const old = stdout.split('\n').filter(Boolean).slice(IMAGES_KEPT);
+  for (const tag of old) await run('docker', ['image', 'rm', tag], { step: 'container', ok: [0, 1] });
 }
 
 /** A network of its own with both families, without a way out. */
