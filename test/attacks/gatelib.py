@@ -7,10 +7,6 @@ import socket
 import ssl
 
 HELD = "/var/tmp/auth-proxy"
-# What the gate says when it passes nothing on: its own words (docs/gate-protocol.md), and HAProxy's page for what it can't parse.
-REFUSALS = re.compile(
-    rb'{"error":"(code_required|too_many_failures|banned|bad_request|reserved_port)"}|<h1>(400 Bad request|501 Not Implemented)</h1>'
-)
 
 
 def held(name):
@@ -96,13 +92,14 @@ class H2:
             rest //= 128
         return coded + bytes((rest,)) + value
 
-    def ask(self, fields, body=None, trailers=None):
-        """fields: pairs of str or bytes, as they are. Status 0: the stream or the connection was ended."""
+    def ask(self, fields, body=None, trailers=None, tunnel=False):
+        """fields: pairs of str or bytes, as they are. Status 0: the stream or the connection was ended without one; silence
+        without one raises TimeoutError. A tunnel (CONNECT) stays open: its 200 is the answer."""
         self.stream += 2
         raw = [tuple(part.encode("latin-1") if isinstance(part, str) else part for part in field) for field in fields]
         # Literals without indexing, new names (6.2.2).
         block = b"".join(b"\x00" + self.text(name) + self.text(value) for name, value in raw)
-        last = body is None and trailers is None
+        last = body is None and trailers is None and not tunnel
         sent = self.frame(1, 5 if last else 4, self.stream, block)
         if body is not None:
             sent += self.frame(0, 0 if trailers else 1, self.stream, body)
@@ -111,8 +108,8 @@ class H2:
             sent += self.frame(1, 5, self.stream, block)
         try:
             self.connection.sendall(sent)
-            return self.answer()
-        except OSError:
+            return self.answer(tunnel)
+        except (ConnectionError, ssl.SSLError):
             return 0, b""
 
     def exactly(self, length):
@@ -124,22 +121,30 @@ class H2:
         got, self.buffer = self.buffer[:length], self.buffer[length:]
         return got
 
-    def answer(self):
+    def answer(self, tunnel):
         status, body = 0, b""
         self.connection.settimeout(20)
         while True:
-            head = self.exactly(9)
-            kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
-            content = self.exactly(int.from_bytes(head[:3], "big"))
+            try:
+                head = self.exactly(9)
+                kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
+                content = self.exactly(int.from_bytes(head[:3], "big"))
+            except OSError:
+                # An answer without an end is one.
+                if status:
+                    return status, body
+                raise
             if kind == 4 and not flags & 1:
                 self.connection.sendall(self.frame(4, 1, 0, b""))
             if kind == 7 or (kind == 3 and stream == self.stream):
-                return 0, b""
+                return status, body
             if stream != self.stream:
                 continue
             if kind == 1 and not status:
                 # HAProxy puts :status first, by its index or as three digits.
                 status = self.STATUS[content[0] & 127] if content[0] & 128 else int(content[2:5])
+                if tunnel and status == 200:
+                    return status, b""
             if kind == 0:
                 body += content
             if kind in (0, 1) and flags & 1:

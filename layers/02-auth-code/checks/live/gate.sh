@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -I
 """The gate is where it should be, or shut for a reason that it gave: it listens on 443 and nowhere else, refuses who has
-no client certificate, and answers 401 to whoever has no code, while OpenClaw behind it is up."""
+no client certificate, answers 401 to whoever has no code, while OpenClaw behind it is up, and compares in constant time."""
 
 import http.client
 import os
@@ -17,6 +17,9 @@ LOCAL = "/run/clawdy-gate/local.sock"
 # The same words as on 443, where only the mode's addresses get as far as TLS.
 TLS = "/run/clawdy-gate/tls.sock"
 CERTIFICATE = "/var/lib/clawdy/state/gate/origin.crt"
+CONFIGURATION = "/run/clawdy/gate/haproxy.cfg"
+# No test from outside can tell a few nanoseconds.
+COMPARISONS = [f"acl code_{slot} var(txn.digest),secure_memcmp(proc.code_{slot})" for slot in "ab"]
 
 
 def active():
@@ -61,6 +64,11 @@ def without_certificate():
             return "it waits for a request"
 
 
+def comparisons():
+    with open(CONFIGURATION, encoding="utf-8") as file:
+        return sorted(line.strip() for line in file if line.split()[:1] == ["acl"] and "proc.code_" in line)
+
+
 def tried(ask):
     """The selfcheck closes the front door by what is said here: a moment of load mustn't."""
     for left in (2, 1, 0):
@@ -80,6 +88,8 @@ if not active():
     sys.exit("clawdy-gate.service does not run")
 if listeners() != ["0.0.0.0:443", "[::]:443"]:
     sys.exit(f"the gate listens on {', '.join(listeners()) or 'nothing'}")
+if comparisons() != COMPARISONS:
+    sys.exit("the gate doesn't compare each slot's digest by secure_memcmp")
 status = tried(status_without_code)
 if status != 401:
     sys.exit(f"the gate answers {status} to a request without the code")
