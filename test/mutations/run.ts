@@ -1,7 +1,7 @@
 /**
  * Makes the mistakes of mutations.yaml, one at a time, on boxes of the newest image, and looks whether the claim named there
  * notices: its control succeeds and its attack does too. Where one of the box's own checks closes the box before that, it is
- * said, that check is taken away, and the claim must notice by itself.
+ * said, that check is made to pass, and the claim must notice by itself.
  *
  *   node test/mutations/run.ts [words of a mistake]
  *
@@ -57,7 +57,7 @@ async function noticed({ file, from, to, claim: id }: Mutation, work: string): P
   const first = await tryClaim(claim, before);
   const [, kind, check] = /clawdy: closed: selfcheck (static|live): (\S+)/.exec(first.control.evidence) ?? [];
   if (!check) return judge(first);
-  const unchecked = `${before.command} && rm /usr/lib/clawdy/checks/${kind}.d/${check}`;
+  const unchecked = `${before.command} && echo '#!/bin/sh' >/usr/lib/clawdy/checks/${kind}.d/${check}`;
   return { check: `${kind} check ${check}`, ...judge(await tryClaim(claim, { ...before, command: unchecked })) };
 }
 
