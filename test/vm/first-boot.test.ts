@@ -215,10 +215,23 @@ for (const family of ['v4', 'v6'] as const) {
   );
 }
 
+/** How many bans of ours fail2ban would still know after a reboot. */
+async function remembered(): Promise<number> {
+  const query = `select count(*) from bans where ip in ('${BANNED.join("', '")}')`;
+  const file = '/var/lib/clawdy/state/fail2ban/fail2ban.sqlite3';
+  const { stdout } = await one.exec(
+    `python3 -Ic 'import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone())' ${file} "${query}"`,
+  );
+  return Number(stdout);
+}
+
 test.serial('a reboot ends in the same state', async (t) => {
   await live();
   const before = await secretsOf(one);
   for (const jail of ['sshd', 'clawdy-gate']) await one.exec(`fail2ban-client set ${jail} banip ${BANNED.join(' ')}`);
+  // fail2ban writes its database some time after it said yes (server/actions.py: "observer writes ban to database (asynchronous)").
+  for (let tries = 0; (await remembered()) < 2 * BANNED.length && tries < 60; tries++) await sleep(500);
+  t.is(await remembered(), 2 * BANNED.length);
   await two.resume();
   await one.reboot();
   t.deepEqual(await waitReady(one), ssh);
