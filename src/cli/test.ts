@@ -51,7 +51,7 @@ export function testCommand(root: string): Command {
       }
       for (const suite of suites) {
         const timed = await withBudget(root, suite, progress, () =>
-          suite === 'claims' ? runClaims(root, image, choice, progress) : runSuite(root, suite, progress),
+          suite === 'claims' ? runClaims(root, image, choice, progress) : runSuite(root, suite, options.full, progress),
         );
         add(total, timed);
       }
@@ -94,7 +94,7 @@ async function runClaims(root: string, image: string, choice: Choice, progress: 
   }
 }
 
-async function runSuite(root: string, suite: string, progress: Progress): Promise<Tally> {
+async function runSuite(root: string, suite: string, full: boolean, progress: Progress): Promise<Tally> {
   const dir = join(root, 'test', suite);
   const files = readdirSync(dir)
     .filter((name) => name.endsWith('.test.ts'))
@@ -104,6 +104,7 @@ async function runSuite(root: string, suite: string, progress: Progress): Promis
   const flags = suite === 'unit' ? [] : ['--concurrency=1', '--serial'];
   const child = start('ava', ['--tap', ...flags, ...files], {
     cwd: root,
+    env: { CLAWDY_FULL: full ? '1' : '' },
     stdin: 'ignore',
     stderr: 'inherit',
     buffer: false,

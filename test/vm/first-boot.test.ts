@@ -34,6 +34,8 @@ let early: Promise<Scan[]>;
 let earlyAtGate: Promise<Scan[]>;
 const GATE = { first: GATE_PORT, last: GATE_PORT };
 const OPENABLE = [{ first: OPENCLAW_PORT, last: OPENCLAW_PORT + 9 }, SSH_PORTS];
+/** Set by `make test-full`. */
+const FULL = process.env.CLAWDY_FULL === '1';
 /** Between two scans, for the machine under emulation. */
 const PAUSE_MS = 5000;
 const KEY = '/var/tmp/owner';
@@ -122,8 +124,8 @@ test.serial('a second first boot, by UEFI, shares no secret, key, port or ID wit
   t.true(mine.has('/etc/machine-id') && mine.has('/var/lib/clawdy/state/ssh/port'), [...mine.keys()].join('\n'));
   const shared = [...mine].filter(([path, digest]) => theirs.get(path) === digest).map(([path]) => path);
   t.deepEqual(shared, []);
-  // Its turn is the last: beside claims it would take their time.
-  await two.pause();
+  // Its turn is the last, if it comes.
+  await (FULL ? two.pause() : two.close());
 });
 
 for (const family of ['v4', 'v6'] as const) {
@@ -225,49 +227,55 @@ async function remembered(): Promise<number> {
   return Number(stdout);
 }
 
-test.serial('a reboot ends in the same state', async (t) => {
-  await live();
-  const before = await secretsOf(one);
-  for (const jail of ['sshd', 'clawdy-gate']) await one.exec(`fail2ban-client set ${jail} banip ${BANNED.join(' ')}`);
-  // fail2ban writes its database some time after it said yes (server/actions.py: "observer writes ban to database (asynchronous)").
-  for (let tries = 0; (await remembered()) < 2 * BANNED.length && tries < 60; tries++) await sleep(500);
-  t.is(await remembered(), 2 * BANNED.length);
-  await two.resume();
-  await one.reboot();
-  t.deepEqual(await waitReady(one), ssh);
-  const after = await secretsOf(one);
-  for (const [path, digest] of before) {
-    if (!path.includes('/var/lib/systemd/')) t.is(after.get(path), digest, path);
-  }
-  await one.waitForConsole(LIVE, LIMITS.live);
-  t.deepEqual(await scanPorts(lab.peer('attacker'), one.addresses.v4, [GATE, ...OPENABLE]), [GATE_PORT, ssh.port]);
-  t.deepEqual(await scanPorts(stranger, one.addresses.v4, [GATE, ...OPENABLE]), [ssh.port]);
-  for (const where of ['nft list table inet clawdy_bans', 'cat /run/clawdy/fail2ban/gate.lst']) {
-    const bans = (await one.exec(where)).stdout;
-    t.true(bans.includes(BANNED[0]) && bans.includes('2001:db8:1:2::/64'), bans);
-  }
-  t.deepEqual(trouble(one.console()), []);
-  await one.close();
-});
+// Ten minutes under emulation. Containers show both at every `make test`, but for the kernel's part.
+if (FULL) {
+  test.serial('a reboot ends in the same state', async (t) => {
+    await live();
+    const before = await secretsOf(one);
+    for (const jail of ['sshd', 'clawdy-gate']) {
+      // Longer than any reboot here takes.
+      await one.exec(`fail2ban-client set ${jail} bantime 1d && fail2ban-client set ${jail} banip ${BANNED.join(' ')}`);
+    }
+    // fail2ban writes its database some time after it said yes (server/actions.py: "observer writes ban to database (asynchronous)").
+    for (let tries = 0; (await remembered()) < 2 * BANNED.length && tries < 60; tries++) await sleep(500);
+    t.is(await remembered(), 2 * BANNED.length);
+    await two.resume();
+    await one.reboot();
+    t.deepEqual(await waitReady(one), ssh);
+    const after = await secretsOf(one);
+    for (const [path, digest] of before) {
+      if (!path.includes('/var/lib/systemd/')) t.is(after.get(path), digest, path);
+    }
+    await one.waitForConsole(LIVE, LIMITS.live);
+    t.deepEqual(await scanPorts(lab.peer('attacker'), one.addresses.v4, [GATE, ...OPENABLE]), [GATE_PORT, ssh.port]);
+    t.deepEqual(await scanPorts(stranger, one.addresses.v4, [GATE, ...OPENABLE]), [ssh.port]);
+    for (const where of ['nft list table inet clawdy_bans', 'cat /run/clawdy/fail2ban/gate.lst']) {
+      const bans = (await one.exec(where)).stdout;
+      t.true(bans.includes(BANNED[0]) && bans.includes('2001:db8:1:2::/64'), bans);
+    }
+    t.deepEqual(trouble(one.console()), []);
+    await one.close();
+  });
 
-test.serial("mode cloudflare: Cloudflare's addresses get SSH and 443, any other SSH alone, IPv6 alike", async (t) => {
-  await two.waitForConsole(LIVE, LIMITS.live);
-  const edge = await lab.addPeer('edge', undefined, CLOUDFLARE);
-  const asked = new VmPeer(edge);
-  await two.exec(routeTo(asked, lab.host.v4));
-  const { port } = await waitReady(two);
-  for (const family of ['v4', 'v6'] as const) {
-    t.deepEqual(await scanPorts(edge, two.addresses[family], [GATE, SSH_PORTS]), [GATE_PORT, port], family);
-    t.deepEqual(await scanPorts(stranger, two.addresses[family], [GATE, SSH_PORTS]), [port], family);
-  }
-  t.deepEqual(trouble(two.console()), []);
-  await ownerAtCloudflare.equip(asked, two.console(), LAUNCH_ID, 'i-two');
-  await asked.put('/var/tmp/gate', readFileSync(join(ROOT, 'test/attacks/gate')), '0755');
-  const env = { TARGET: two.addresses.v4, TARGET6: two.addresses.v6 };
-  const ask = async (words: string) => (await asked.exec(`/var/tmp/gate ${words} /readyz`, { env })).stdout.trim();
-  for (const family of ['', '-6 ']) {
-    t.is(await ask(`${family}--header CF-Connecting-IP:203.0.113.5`), 'outcome: http:200');
-    t.is(await ask(`${family}--header CF-Connecting-IP:203.0.113.5 --code none`), 'outcome: http:401');
-    t.is(await ask(`${family}--header CF-Connecting-IP:203.0.113.5 --certificate foreign`), 'outcome: denied');
-  }
-});
+  test.serial("mode cloudflare: Cloudflare's addresses get SSH and 443, any other SSH alone, IPv6 alike", async (t) => {
+    await two.waitForConsole(LIVE, LIMITS.live);
+    const edge = await lab.addPeer('edge', undefined, CLOUDFLARE);
+    const asked = new VmPeer(edge);
+    await two.exec(routeTo(asked, lab.host.v4));
+    const { port } = await waitReady(two);
+    for (const family of ['v4', 'v6'] as const) {
+      t.deepEqual(await scanPorts(edge, two.addresses[family], [GATE, SSH_PORTS]), [GATE_PORT, port], family);
+      t.deepEqual(await scanPorts(stranger, two.addresses[family], [GATE, SSH_PORTS]), [port], family);
+    }
+    t.deepEqual(trouble(two.console()), []);
+    await ownerAtCloudflare.equip(asked, two.console(), LAUNCH_ID, 'i-two');
+    await asked.put('/var/tmp/gate', readFileSync(join(ROOT, 'test/attacks/gate')), '0755');
+    const env = { TARGET: two.addresses.v4, TARGET6: two.addresses.v6 };
+    const ask = async (words: string) => (await asked.exec(`/var/tmp/gate ${words} /readyz`, { env })).stdout.trim();
+    for (const family of ['', '-6 ']) {
+      t.is(await ask(`${family}--header CF-Connecting-IP:203.0.113.5`), 'outcome: http:200');
+      t.is(await ask(`${family}--header CF-Connecting-IP:203.0.113.5 --code none`), 'outcome: http:401');
+      t.is(await ask(`${family}--header CF-Connecting-IP:203.0.113.5 --certificate foreign`), 'outcome: denied');
+    }
+  });
+}
