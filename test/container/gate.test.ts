@@ -151,6 +151,12 @@ test.serial(
       t.is(await banned(box, peer.addresses.v4), second);
       t.is(await ask(box, '--code wrong'), 'http:403');
 
+      // OpenClaw busy for some seconds: it isn't taken for gone.
+      await box.exec('systemctl kill -s STOP openclaw.service && sleep 9');
+      const waiting = ask(box, `${USER} /control-ui-config.json`);
+      await box.exec('sleep 1; systemctl kill -s CONT openclaw.service');
+      t.is(await waiting, 'http:200');
+
       // OpenClaw away: the gate says so, and only to whoever has the code.
       await box.exec('systemctl stop openclaw.service');
       await box.exec('sleep 8');
