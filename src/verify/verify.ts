@@ -75,6 +75,8 @@ export async function verify(tasks: Task[], verification: Verification): Promise
     verification.onResult?.(task, outcome.result);
   };
   const alone = tasks.filter(({ claim }) => claim.alone);
+  const prepared = new Map(PLACES.map((place) => [place, Promise.withResolvers<void>()]));
+  const allPrepared = Promise.all([...prepared.values()].map(({ promise }) => promise));
   try {
     await settled(
       PLACES.map(async (place) => {
@@ -96,8 +98,13 @@ export async function verify(tasks: Task[], verification: Verification): Promise
           );
         }
         const usable = stages.length || !failed ? stages.map((stage) => Promise.resolve(stage)) : [failed];
+        // A box that can't be prepared is told of by the claims that want it.
+        await Promise.allSettled(stages.map((stage) => stage.prepare?.(here.map(({ claim }) => claim))));
+        prepared.get(place)?.resolve();
         await settled(
-          usable.map(async (stage) => {
+          usable.map(async (stage, lane) => {
+            // An emulated machine that boots beside two lanes of containers was once not done in 20 minutes.
+            if (lane > 0) await allPrepared;
             for (const task of next) await run(task, stage);
           }),
         );

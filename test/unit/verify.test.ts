@@ -138,6 +138,40 @@ test('lanes share the claims, none twice; what measures time runs when nothing e
   );
 });
 
+test('while the machines are prepared one lane of containers works, and no claim on a machine', async (t) => {
+  const started: string[] = [];
+  const atWork = { container: 0, vm: 0 };
+  let most = 0;
+  const about = fake(async (claim, place) => {
+    started.push(place);
+    most = Math.max(most, ++atWork[place]);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    atWork[place]--;
+    return result(claim, place);
+  });
+  const during: string[] = [];
+  let fewer = 0;
+  const report = await verify(tasksOf(claims, 'ci'), {
+    ...about,
+    lanes: { container: 2 },
+    open: async (place) => ({
+      ...(await about.open(place)),
+      prepare: async (wanted) => {
+        if (place !== 'vm') return;
+        t.true(wanted.length > 0 && wanted.every(({ where }) => where.includes('vm')));
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        during.push(...started);
+        fewer = most;
+        throw new BuildError('vm direct', 'never lived', 'read its console');
+      },
+    }),
+  });
+  t.deepEqual(new Set(during), new Set(['container']));
+  t.is(fewer, 1);
+  t.is(most, 2);
+  t.true(isGreen(report), 'who wanted it tells of it');
+});
+
 test('a stage that can’t be opened makes its claims red; what the others showed is kept', async (t) => {
   const tasks = tasksOf(claims, 'ci');
   const about = fake(async (claim, place) => result(claim, place));

@@ -12,7 +12,7 @@ import { VmPeer, VmTarget } from '../targets/vm.ts';
 import { stopChecks } from './ready.ts';
 import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
-/** Milliseconds; emulated, OpenClaw answers after two to four minutes, and after ten beside two lanes of containers. */
+/** Milliseconds; emulated, OpenClaw answers after two to four minutes, and after ten beside two lanes of containers (verify.ts lets one work). */
 const LIVE_LIMIT_MS = 1_200_000;
 
 /** One address of each of Cloudflare's own lists, https://www.cloudflare.com/ips/. */
@@ -44,6 +44,11 @@ export class VmStage implements Stage {
   /** @param imageDir folder of a finished image; its disk is only ever the backing file of an overlay. */
   static async open(root: string, imageDir: string): Promise<VmStage> {
     return new VmStage(root, join(imageDir, 'disk.qcow2'), await openLab());
+  }
+
+  /** Boots the machines of these claims, one after the other. */
+  async prepare(claims: LayerClaim[]): Promise<void> {
+    for (const front of new Set(claims.map((claim) => claim.front))) this.#awake = await this.#machine(front);
   }
 
   /** Runs one claim on a machine that is set back to the moment when it was ready: a sabotage leaves nothing. */
