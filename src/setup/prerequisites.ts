@@ -71,6 +71,8 @@ export const PREREQUISITES: readonly Prerequisite[] = [
   { name: 'gpg', programs: ['gpg', 'gpgconf'], packages: ['gnupg'], why: 'signs as a vendor in tests' },
   { name: 'mkfs.vfat', programs: ['mkfs.vfat'], packages: ['dosfstools'], why: "the disk's EFI partition" },
   { name: 'mke2fs', programs: ['mke2fs', 'debugfs'], packages: ['e2fsprogs'], why: "the disk's file systems" },
+  { name: 'aws', programs: ['aws'], packages: ['awscli'], why: "asks the tests' AWS as anybody would" },
+  { name: 'hcloud', programs: ['hcloud'], packages: ['hcloud-cli'], why: "asks the tests' Hetzner as anybody would" },
   { name: 'zstd', programs: ['zstd'], packages: ['zstd'], why: 'compresses archives' },
   {
     name: 'util-linux',
