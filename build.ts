@@ -12,6 +12,9 @@ import { lintCommand } from './src/cli/lint.ts';
 import { logsCommand } from './src/cli/logs.ts';
 import { newLayerCommand } from './src/cli/new-layer.ts';
 import { doctorCommand, setupCommand } from './src/cli/prerequisites.ts';
+import { promoteCommand } from './src/cli/promote.ts';
+import { pruneCommand } from './src/cli/prune.ts';
+import { publishCommand } from './src/cli/publish.ts';
 import { shellCommand } from './src/cli/shell.ts';
 import { testCommand } from './src/cli/test.ts';
 import { verifyCommand } from './src/cli/verify.ts';
@@ -33,6 +36,9 @@ for (const command of [
   doctorCommand(),
   bakeCommand(root),
   verifyCommand(root),
+  publishCommand(root),
+  promoteCommand(root),
+  pruneCommand(root),
   launchCommand(root),
   testCommand(root),
   devCommand(root),

@@ -1,6 +1,5 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline/promises';
 import { Command, Option } from 'commander';
 import { GATE_HEADERS, USER_PATTERN } from '../contract/gate.ts';
 import { hasGate, launchLocal } from '../launch/local/launch.ts';
@@ -14,6 +13,7 @@ import { type ImageManifest, readImage } from '../manifest/image.ts';
 import { EXIT, inputError, renderError } from '../process/errors.ts';
 import { isAlive } from '../process/guarded.ts';
 import { Progress } from '../process/progress.ts';
+import { agreed } from './agreed.ts';
 
 const EXAMPLES = `
 Examples:
@@ -143,20 +143,9 @@ function stopCommand(): Command {
     .action(async (id: string, { yes }: { yes: boolean }) => {
       if (clearUp().includes(id)) return;
       const record = readRecord(id);
-      if (!yes && !(await agreed(`stop ${id} and remove its disk, for good?`))) return;
+      if (!yes && !(await agreed('stop', `stop ${id} and remove its disk, for good?`))) return;
       await stopLocal(record, new Progress());
     });
-}
-
-/** @throws BuildError (input) when nobody is there to be asked. */
-async function agreed(question: string): Promise<boolean> {
-  if (!process.stdin.isTTY) throw inputError('stop', `nobody is there to ask: ${question}`, 'add --yes');
-  const asking = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return /^y(es)?$/i.test((await asking.question(`${question} [y/N] `)).trim());
-  } finally {
-    asking.close();
-  }
 }
 
 function headerCommand(): Command {

@@ -1,13 +1,20 @@
-import { Command } from 'commander';
-import { doctor } from '../doctor/doctor.ts';
+import { Command, Option } from 'commander';
+import { cloudNames } from '../clouds/find.ts';
+import { doctor, report } from '../doctor/doctor.ts';
 import { setup } from '../setup/setup.ts';
+import { regionOption, withCloud } from './clouds.ts';
 
 export function doctorCommand(): Command {
   return new Command('doctor')
     .description('check every prerequisite; changes nothing')
+    .addOption(new Option('--cloud <name>', "this cloud's credentials and permissions instead").choices(cloudNames()))
+    .addOption(regionOption())
     .option('--json', 'the result, and only it, on standard output', false)
-    .action(async (options: { json: boolean }) => {
-      process.exitCode = await doctor(options);
+    .action(async ({ cloud, region, json }: { cloud?: string; region: string[]; json: boolean }) => {
+      process.exitCode =
+        cloud === undefined
+          ? await doctor({ json })
+          : await withCloud({ cloud, region }, async (opened) => report(await opened.doctor(), json));
     });
 }
 

@@ -150,6 +150,8 @@ export interface Cloud {
   readonly name: string;
   /** The least proof that an image needs to be published here. */
   readonly proof: Scope;
+  /** Whether an upload sends only what differs from its parent. */
+  readonly incremental?: boolean;
   /** Regions of this session, first the one that is uploaded to. */
   readonly regions: readonly [string, ...string[]];
 

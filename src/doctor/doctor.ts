@@ -38,6 +38,13 @@ export async function doctor(options: DoctorOptions): Promise<number> {
   return diagnosis.ok ? 0 : EXIT.prerequisite;
 }
 
+/** Prints checks of something else than this machine. @returns the exit code. */
+export function report(checks: Check[], json: boolean): number {
+  const ok = checks.every((check) => check.ok);
+  process.stdout.write(json ? `${JSON.stringify({ ok, checks }, null, 2)}\n` : render({ ok, checks }));
+  return ok ? 0 : EXIT.prerequisite;
+}
+
 /** All checks, in the order in which they should be fixed. */
 export async function diagnose(detail: (text: string) => void = () => {}): Promise<Diagnosis> {
   const suitable = machine();
@@ -56,7 +63,7 @@ export async function diagnose(detail: (text: string) => void = () => {}): Promi
 }
 
 /** Emulation always works, so only a wrong override fails; the check says why it isn't KVM. */
-async function accelerated(): Promise<{ accelerator: Accelerator; check: Check }> {
+export async function accelerated(): Promise<{ accelerator: Accelerator; check: Check }> {
   let accelerator: Accelerator = 'tcg';
   const check = await guarded('accelerator', 'npm run setup', async () => {
     accelerator = await probeAccelerator({ fresh: true });
@@ -77,7 +84,7 @@ async function accelerated(): Promise<{ accelerator: Accelerator; check: Check }
   return { accelerator, check };
 }
 
-function render({ checks, ok }: Diagnosis): string {
+function render({ checks, ok }: Pick<Diagnosis, 'checks' | 'ok'>): string {
   const lines = checks.flatMap((check) => [
     `${check.ok ? '✔' : '✖'} ${check.name.padEnd(24)} ${check.found}`,
     ...(check.ok ? [] : [`    fix: ${check.fix}`]),

@@ -8,7 +8,7 @@ import { cacheRoot } from './cache.ts';
  *
  * @returns its path, and what removes it at once.
  */
-export function workFolder(kind: 'bench-bake' | 'bench-size' | 'disk' | 'lab' | 'mutation' | 'tree'): {
+export function workFolder(kind: 'bench-bake' | 'bench-size' | 'disk' | 'lab' | 'mutation' | 'probe' | 'tree'): {
   work: string;
   remove: () => void;
 } {
@@ -30,7 +30,7 @@ export function staleWorkFolders(): string[] {
   const names = existsSync(cacheRoot()) ? readdirSync(cacheRoot()) : [];
   return names
     .filter((name) => {
-      const match = /^(?:bench-bake|bench-size|disk|lab|mutation|tree)-(\d+)-/.exec(name);
+      const match = /^(?:bench-bake|bench-size|disk|lab|mutation|probe|tree)-(\d+)-/.exec(name);
       return match !== null && !existsSync(`/proc/${match[1]}`);
     })
     .map((name) => join(cacheRoot(), name));

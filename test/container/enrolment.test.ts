@@ -62,6 +62,12 @@ test.serial(
         `${SEALED} 700 root\n${SEALED}/bundle.age 600 root\n${SEALED}/code.sha256 600 root\n`,
       );
 
+      // Over SSH, where a cloud shows no console: the agent's uid, the only one with a shell, reads the same.
+      const told = await box.exec('setpriv --reuid 7860 --regid 7860 --clear-groups /usr/lib/clawdy/boot/tell');
+      t.deepEqual(await opened(told.stdout), bundle);
+      t.regex(told.stdout, new RegExp(`^clawdy: image ${bundle.imageId}\\nclawdy: checked: \\d+ static checks passed\\n`));
+      t.is(told.stderr, '');
+
       t.deepEqual(await search(box, bundle.code), []);
       // The search finds what is there: in a file, in the journal, in a program's arguments and in its environment.
       t.deepEqual(await search(box, bundle.code, 'plant'), ['arguments', 'environment', 'file', 'journal']);

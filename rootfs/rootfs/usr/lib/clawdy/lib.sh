@@ -20,7 +20,8 @@ say() {
 closed() {
   trap - EXIT
   if install -d -m 0755 "$CLAWDY_RUN" && [ ! -e "$CLAWDY_RUN/closed" ]; then
-    { printf '%s\n' "$*" >"$CLAWDY_RUN/closed.new" && mv -f "$CLAWDY_RUN/closed.new" "$CLAWDY_RUN/closed"; } || :
+    { printf '%s\n' "$*" >"$CLAWDY_RUN/closed.new" && chmod 0644 "$CLAWDY_RUN/closed.new" &&
+      mv -f "$CLAWDY_RUN/closed.new" "$CLAWDY_RUN/closed"; } || :
   fi
   say "closed: $*"
   exit 1

@@ -1,0 +1,128 @@
+import type { Cloud, CloudImage, Orphan } from '../clouds/cloud.ts';
+import { dropBlocks, Journal } from './journal.ts';
+
+export interface PruneOptions {
+  /** So many of the newest proven images of each base stay, in each region. */
+  keep: number;
+  /** Days between an image's deprecation and its removal. */
+  graceDays: number;
+}
+
+/** One decision; what is kept is said too, with the reason. */
+export type Decision = { region: string; why: string } & (
+  | { act: 'keep' | 'deprecate' | 'remove'; image: CloudImage }
+  | { act: 'leave' | 'sweep'; orphan: Orphan }
+);
+
+const DAY_MS = 24 * 3600_000;
+/** A run that this machine's journals don't know may be somebody else's, and going on: none takes a day. */
+const FOREIGN_MS = DAY_MS;
+
+/**
+ * Decides what goes: old images are deprecated first and removed after the grace, never one that a channel or anything
+ * else refers to; what interrupted runs have left goes at once. The caller holds the lock, so no run of ours is going on.
+ *
+ * @param dir folder of the journals.
+ */
+export async function planPrune(
+  cloud: Cloud,
+  dir: string,
+  options: PruneOptions,
+  now = Date.now(),
+): Promise<Decision[]> {
+  const entries = Journal.all(dir).flatMap(({ publications }) => publications);
+  const ours = new Set(entries.filter((entry) => entry.cloud === cloud.name).map(({ run }) => run));
+  const decisions: Decision[] = [];
+  for (const region of cloud.regions) {
+    const images = (await cloud.list(region)).sort((a, b) => b.created.localeCompare(a.created));
+    const kept = newest(images, options.keep);
+    for (const image of images)
+      decisions.push({ region, image, ...judge(image, { kept, ours, now, graceMs: options.graceDays * DAY_MS }) });
+    for (const orphan of await cloud.orphans(region)) {
+      const why = judgeOrphan(orphan, ours, now);
+      decisions.push({ region, orphan, act: why.sweep ? 'sweep' : 'leave', why: why.why });
+    }
+  }
+  return decisions;
+}
+
+function newest(images: CloudImage[], keep: number): Set<CloudImage> {
+  const kept = new Set<CloudImage>();
+  for (const base of new Set(images.map((image) => image.base)))
+    for (const image of images.filter((one) => one.base === base && one.proven && !one.deprecated).slice(0, keep))
+      kept.add(image);
+  return kept;
+}
+
+function judge(
+  image: CloudImage,
+  { kept, ours, now, graceMs }: { kept: Set<CloudImage>; ours: Set<string>; now: number; graceMs: number },
+): { act: 'keep' | 'deprecate' | 'remove'; why: string } {
+  if (image.channels.length) return { act: 'keep', why: `it is ${image.channels.join(', ')}` };
+  if (image.usedBy.length) return { act: 'keep', why: `used by ${image.usedBy.join(', ')}` };
+  if (kept.has(image)) return { act: 'keep', why: 'among the newest' };
+  if (!image.proven) {
+    // Half-made: nobody was told its ID.
+    if (ours.has(image.run)) return { act: 'remove', why: 'left by a run that was interrupted' };
+    const age = now - Date.parse(image.created);
+    if (age < FOREIGN_MS) return { act: 'keep', why: "not checked yet, by a run that isn't in our journals" };
+    return { act: 'remove', why: 'never checked, older than a day' };
+  }
+  if (image.deprecated === undefined && graceMs > 0) return { act: 'deprecate', why: 'older than those that are kept' };
+  const since = image.deprecated === undefined ? Number.POSITIVE_INFINITY : now - Date.parse(image.deprecated);
+  if (since >= graceMs) return { act: 'remove', why: graceMs ? 'deprecated, and its grace is over' : 'no grace' };
+  return { act: 'keep', why: `deprecated, for ${Math.ceil((graceMs - since) / DAY_MS)} more days` };
+}
+
+function judgeOrphan({ run, created }: Orphan, ours: Set<string>, now: number): { sweep: boolean; why: string } {
+  if (ours.has(run)) return { sweep: true, why: 'left by a run that was interrupted' };
+  if (created !== undefined && now - Date.parse(created) >= FOREIGN_MS)
+    return { sweep: true, why: "of a run that isn't in our journals, older than a day" };
+  return { sweep: false, why: "of a run that isn't in our journals, younger than a day or of unknown age" };
+}
+
+/** Carries the decisions out; each may be repeated. The journals are told what is gone, before the next is touched. */
+export async function carryOutPrune(
+  cloud: Cloud,
+  dir: string,
+  decisions: Decision[],
+  done: (decision: Decision) => void,
+): Promise<void> {
+  for (const decision of decisions) {
+    if (decision.act === 'deprecate') await cloud.deprecate(decision.image);
+    if (decision.act === 'remove') {
+      await cloud.remove(decision.image);
+      forget(cloud.name, dir, decision.image);
+    }
+    if (decision.act === 'sweep') {
+      await cloud.removeOrphan(decision.orphan);
+      fail(cloud.name, dir, decision.orphan.run);
+    }
+    if (decision.act !== 'keep' && decision.act !== 'leave') done(decision);
+  }
+}
+
+function forget(cloud: string, dir: string, { image, imageId, region }: CloudImage): void {
+  const journal = Journal.read(dir, image);
+  if (!journal) return;
+  for (const entry of journal.publications)
+    if (entry.cloud === cloud && entry.region === region && entry.image_id === imageId)
+      journal.update(entry, { state: 'removed' });
+  if (!journal.publications.some(({ state }) => state === 'recorded')) dropBlocks(dir, image);
+}
+
+/** What an interrupted run would go on with is gone: it begins anew. */
+function fail(cloud: string, dir: string, run: string): void {
+  for (const journal of Journal.all(dir))
+    for (const entry of journal.publications)
+      if (entry.cloud === cloud && entry.run === run && (entry.state === 'started' || entry.state === 'uploaded'))
+        journal.update(entry, { state: 'failed' });
+}
+
+export function renderDecision(decision: Decision): string {
+  const what =
+    'image' in decision
+      ? `${decision.image.image} (${decision.image.imageId})`
+      : `${decision.orphan.kind} ${decision.orphan.id}`;
+  return `${decision.act.padEnd(9)} ${decision.region}  ${what}: ${decision.why}`;
+}

@@ -1,0 +1,239 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Cloud, CloudImage, Job, Parent, Published, RawDisk, Registered } from '../clouds/cloud.ts';
+import type { ImageManifest } from '../manifest/image.ts';
+import { workFolder } from '../plan/work-folder.ts';
+import { BuildError } from '../process/errors.ts';
+import type { Progress } from '../process/progress.ts';
+import { rawDisk } from '../seal/closed-disk.ts';
+import { blocksFile, Journal, keepBlocks, type Publication, readBlocks } from './journal.ts';
+import { Transfer } from './transfer.ts';
+import { Unfit, witness } from './witness.ts';
+
+/** What `npm run -s publish -- --json` prints. */
+export interface PublishResult {
+  image: string;
+  cloud: string;
+  publications: {
+    region: string;
+    image_id: string;
+    snapshot_id: string;
+    /** Bytes that this publication sent, over all runs that it took; 0 where it was there already. */
+    bytes_sent: number;
+    /** Of the raw disk. */
+    bytes_total: number;
+    seconds: number;
+  }[];
+}
+
+export interface PublishInputs {
+  imageDir: string;
+  image: ImageManifest;
+  cloud: Cloud;
+  /** Folder of the journals. */
+  dir: string;
+}
+
+/** What the clouds are told of an image. */
+export function publishedOf({ id, base, created, disk }: ImageManifest): Published {
+  return { id, base: base.id, created, rawSha256: disk.rawSha256, rawSize: disk.rawSize };
+}
+
+/**
+ * Publishes an image in every region of a cloud: upload, register, boot and check, record. Takes up what an interrupted run
+ * has left; after a failure nothing half-made stays. The caller has asked for the proof, and holds the cloud's lock.
+ */
+export async function publish(inputs: PublishInputs, progress: Progress): Promise<PublishResult> {
+  const { image, cloud, dir, imageDir } = inputs;
+  const journal = Journal.open(dir, publishedOf(image));
+  keepBlocks(dir, image.id, join(imageDir, 'blocks.json'));
+  const publications: PublishResult['publications'] = [];
+  let home: (Registered & { region: string }) | undefined;
+  for (const region of cloud.regions) {
+    const before = await entryOf(cloud, journal, region);
+    const there = before.state === 'recorded';
+    const entry = there ? before : await inRegion(inputs, journal, before, home, progress);
+    const ids = idsOf(entry);
+    home ??= { ...ids, region };
+    const { bytes_sent, bytes_total, seconds } = entry;
+    const what = there ? { bytes_sent: 0, seconds: 0 } : { bytes_sent, seconds };
+    publications.push({ region, image_id: ids.imageId, snapshot_id: ids.snapshotId, ...what, bytes_total });
+  }
+  return { image: image.id, cloud: cloud.name, publications };
+}
+
+function idsOf({ image_id, snapshot_id, region }: Publication): Registered {
+  if (!image_id || !snapshot_id) throw new Error(`the journal knows no ID in ${region}`);
+  return { imageId: image_id, snapshotId: snapshot_id };
+}
+
+/** The journal's entry to go on with. What the cloud says counts: it may have lost an image, or we its journal. */
+async function entryOf(cloud: Cloud, journal: Journal, region: string): Promise<Publication> {
+  const { image } = journal;
+  const there = (await cloud.list(region)).filter((one) => isOf(one, image));
+  const known = journal.find(cloud.name, region);
+  if (known && known.state !== 'failed' && known.state !== 'removed') {
+    const gone = known.image_id !== null && !there.some(({ imageId }) => imageId === known.image_id);
+    if (!gone) return known;
+    journal.update(known, { state: 'removed' });
+  }
+  const [found] = there.filter(({ deprecated }) => deprecated === undefined);
+  if (!found) return journal.begin(cloud.name, region, newRun());
+  const entry = journal.begin(cloud.name, region, found.run);
+  journal.update(entry, {
+    state: found.proven ? 'booted' : 'registered',
+    image_id: found.imageId,
+    snapshot_id: found.snapshotId,
+  });
+  return entry;
+}
+
+function isOf({ image, digest }: CloudImage, { id, rawSha256 }: Published): boolean {
+  return image === id && digest === rawSha256.slice(0, digest.length);
+}
+
+/** A label for all that a publication makes: when, and which of those that began in that second. */
+function newRun(): string {
+  const time = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '');
+  return `p${time.toLowerCase()}-${randomBytes(4).toString('hex')}`;
+}
+
+async function inRegion(
+  inputs: PublishInputs,
+  journal: Journal,
+  entry: Publication,
+  home: (Registered & { region: string }) | undefined,
+  progress: Progress,
+): Promise<Publication> {
+  const { cloud } = inputs;
+  const { region, run, seconds: before } = entry;
+  const startedAt = performance.now();
+  const spent = () => before + Math.round((performance.now() - startedAt) / 100) / 10;
+  const reach = (changes: Partial<Publication>) => journal.update(entry, { ...changes, seconds: spent() });
+  const step = <T>(what: string, work: (job: Job) => Promise<T>) =>
+    progress.step(`${cloud.name} ${region}: ${what}`, ({ detail }) => work(jobOf(journal, entry, detail)));
+  try {
+    if (entry.state === 'started' && !home) {
+      await step('upload', (job) => upload(inputs, journal, entry, job));
+      reach({ state: 'uploaded' });
+    }
+    if (entry.state === 'uploaded' || entry.state === 'started') {
+      const made = await step(home ? `copy from ${home.region}` : 'register', (job) =>
+        home ? cloud.copy(job, home) : cloud.register(job),
+      );
+      reach({ state: 'registered', image_id: made.imageId, snapshot_id: made.snapshotId });
+    }
+    if (entry.state === 'registered') {
+      await step('boot it and check', async (job) => {
+        await sweepRun(cloud, region, run);
+        return witness(cloud, job, idsOf(entry));
+      });
+      reach({ state: 'booted' });
+    }
+    await step('record', async () => {
+      await cloud.prove(region, idsOf(entry));
+      const [image] = (await cloud.list(region)).filter(({ imageId }) => imageId === entry.image_id);
+      if (!image) throw new BuildError('publish', `${entry.image_id} is gone`, 'publish again');
+      await cloud.setChannel(region, image.base, 'candidate', image);
+      await sweepRun(cloud, region, run);
+    });
+    reach({ state: 'recorded', recorded: new Date().toISOString() });
+    return entry;
+  } catch (error) {
+    await takeBack(cloud, journal, entry, error, progress);
+    throw error;
+  }
+}
+
+/** @returns the job as the cloud's code sees it; the journal is on disk before and after each of its calls. */
+function jobOf(journal: Journal, entry: Publication, detail: (text: string) => void): Job {
+  return {
+    run: entry.run,
+    region: entry.region,
+    image: journal.image,
+    get notes() {
+      return entry.notes;
+    },
+    note: (more) => journal.update(entry, { notes: { ...entry.notes, ...more } }),
+    detail,
+  };
+}
+
+async function upload(inputs: PublishInputs, journal: Journal, entry: Publication, job: Job): Promise<void> {
+  const { cloud, imageDir, image, dir } = inputs;
+  const transfer = new Transfer();
+  const before = entry.bytes_sent;
+  const { work, remove } = workFolder('disk');
+  let disk: Promise<RawDisk> | undefined;
+  const open = async (): Promise<RawDisk> => {
+    job.detail('unpacking and checking the disk');
+    const path = await rawDisk(imageDir, image, work);
+    return { path, size: image.disk.rawSize, blocks: readBlocks(join(imageDir, 'blocks.json')).blocks };
+  };
+  try {
+    await cloud.upload(
+      Object.assign(job, {
+        // What a killed run has sent counts too.
+        note: (more: Record<string, string>) =>
+          journal.update(entry, { notes: { ...entry.notes, ...more }, bytes_sent: before + transfer.bytes }),
+        disk: () => (disk ??= open()),
+        parent: parentOf(dir, cloud.name, job),
+        expect: (bytes: number) => transfer.expect(bytes),
+        sent: (bytes: number) => {
+          transfer.add(bytes);
+          job.detail(String(transfer));
+        },
+      }),
+    );
+    journal.update(entry, { bytes_sent: before + transfer.bytes });
+  } finally {
+    remove();
+  }
+}
+
+/** The newest publication of the same base in the same region whose blocks are still known. */
+export function parentOf(
+  dir: string,
+  cloud: string,
+  { region, image }: Pick<Job, 'region' | 'image'>,
+): Parent | undefined {
+  const earlier = Journal.all(dir)
+    .filter(
+      (one) => one.image.base === image.base && one.image.id !== image.id && existsSync(blocksFile(dir, one.image.id)),
+    )
+    .map((one) => ({ id: one.image.id, entry: one.find(cloud, region) }))
+    .findLast(({ entry }) => entry?.state === 'recorded' && entry.snapshot_id);
+  if (!earlier?.entry?.snapshot_id) return undefined;
+  const { size, blocks } = readBlocks(blocksFile(dir, earlier.id));
+  return { snapshotId: earlier.entry.snapshot_id, size, blocks };
+}
+
+/** Removes what a run needed only for a while: probes, keys, servers, a snapshot that became no image. */
+export async function sweepRun(cloud: Cloud, region: string, run: string): Promise<void> {
+  for (const orphan of await cloud.orphans(region)) if (orphan.run === run) await cloud.removeOrphan(orphan);
+}
+
+/**
+ * After a failure. An image that isn't fit goes, and so does what is half-made; one that only couldn't be looked at stays
+ * registered, for the next run. What can't be taken back is said, and stays in the journal.
+ */
+async function takeBack(
+  cloud: Cloud,
+  journal: Journal,
+  entry: Publication,
+  error: unknown,
+  progress: Progress,
+): Promise<void> {
+  const { region, run, state } = entry;
+  try {
+    const unfit = error instanceof Unfit;
+    if (unfit) for (const image of await cloud.list(region)) if (image.run === run) await cloud.remove(image);
+    await sweepRun(cloud, region, run);
+    if (unfit || state === 'started' || state === 'uploaded') journal.update(entry, { state: 'failed' });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    progress.say(`!! ${cloud.name} ${region}: what run ${run} has made isn't all taken back: ${why}`);
+    progress.say(`!! it has the label clawdy-run=${run}; npm run prune -- --cloud ${cloud.name} removes it`);
+  }
+}

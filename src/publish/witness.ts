@@ -1,0 +1,115 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
+import type { Cloud, Job, Probe, Registered } from '../clouds/cloud.ts';
+import { type Bundle, VERDICTS } from '../contract/enrolment.ts';
+import { bundleFromConsole } from '../launch/console-bundle.ts';
+import { launchJson, userDataOf } from '../launch/launch-json.ts';
+import { openBundle } from '../launch/open-bundle.ts';
+import { findSshKey } from '../launch/ssh-key.ts';
+import { workFolder } from '../plan/work-folder.ts';
+import { BuildError } from '../process/errors.ts';
+import { lastLines, run } from '../process/run.ts';
+
+/** The image itself failed: not a passing fault of the cloud's. What was published of it is taken back. */
+export class Unfit extends BuildError {}
+
+export interface Patience {
+  /** Milliseconds between two looks. */
+  pollMs: number;
+  /** Milliseconds until the bundle; emulated on two busy cores it comes after one to two minutes. */
+  bundleMs: number;
+  /** Milliseconds until all live checks have passed; the box's own limit is 30 minutes. */
+  liveMs: number;
+}
+
+const PATIENCE: Patience = { pollMs: 3000, bundleMs: 15 * 60_000, liveMs: 30 * 60_000 };
+
+/**
+ * Boots a registered image and believes nothing but what only that image, started by us, can say: a bundle with a MAC by a
+ * token that was given to this machine alone, through the cloud's API. It names the image; then the box's own checks,
+ * static and live, must pass.
+ *
+ * @throws Unfit when the box stays closed, says it is another image, or says nothing; BuildError when the cloud fails.
+ */
+export async function witness(
+  cloud: Cloud,
+  job: Job,
+  registered: Registered,
+  patience: Patience = PATIENCE,
+): Promise<Bundle> {
+  const { work, remove } = workFolder('probe');
+  let probe: Probe | undefined;
+  try {
+    const identity = await generateX25519Identity();
+    const key = await makeKey(work);
+    const token = randomBytes(32).toString('base64url');
+    const launchId = randomUUID();
+    const recipient = await identityToRecipient(identity);
+    const userData = userDataOf(launchJson({ launchId, recipient, token, userKeys: [key.publicKey], gate: undefined }));
+    probe = await cloud.boot(job, registered, { userData, sshKey: key.file, work });
+    const { instanceId } = probe;
+    const sealed = await follow(probe, job, 'its sealed bundle', patience.bundleMs, patience.pollMs, bundleOf);
+    const bundle = await openBundle(sealed, { identity, token, launchId, instanceId, isTaken: () => false }).catch(
+      (error: BuildError) => {
+        throw new Unfit(error.step, error.message, 'what was published is taken back; publish again');
+      },
+    );
+    if (bundle.imageId !== job.image.id)
+      throw unfit(`what was booted says it is ${bundle.imageId}`, 'what was published is taken back; publish again');
+    const shown = probe.hostKey?.();
+    if (shown !== undefined && shown !== bundle.ssh.hostKeys[0])
+      throw unfit('another host key answered than the box has: somebody stands in between', 'publish from elsewhere');
+    await follow(probe, job, 'its live checks', patience.liveMs, patience.pollMs, (text) =>
+      VERDICTS.live.test(text) ? true : undefined,
+    );
+    return bundle;
+  } finally {
+    // What it was doing matters more than that its machine couldn't be removed: the sweep finds that by its label.
+    await probe?.remove().catch((error: unknown) => job.detail(`the probe is left: ${error}`));
+    remove();
+  }
+}
+
+async function makeKey(work: string): Promise<{ file: string; publicKey: string }> {
+  const file = `${work}/probe`;
+  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'clawdy-probe', '-f', file], { step: 'ssh key' });
+  return { file, publicKey: (await findSshKey(`${file}.pub`, work)).publicKey };
+}
+
+/** A bundle that came garbled may come whole in its repeat. */
+function bundleOf(text: string): Buffer | undefined {
+  try {
+    return bundleFromConsole(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Reads what the box says until `inspect` has what it wants. */
+async function follow<T>(
+  probe: Probe,
+  job: Job,
+  what: string,
+  limitMs: number,
+  pollMs: number,
+  inspect: (text: string) => T | undefined,
+): Promise<T> {
+  const until = Date.now() + limitMs;
+  let text = '';
+  for (;;) {
+    text = await probe.transcript();
+    const found = inspect(text);
+    if (found !== undefined) return found;
+    const reason = VERDICTS.closed.exec(text)?.groups?.reason;
+    if (reason !== undefined) throw unfit(`the box stays closed: ${reason}`, 'mend the image; verify it again', text);
+    if (Date.now() > until)
+      throw unfit(`${what} didn't come in ${Math.round(limitMs / 60_000)} min`, 'read what it said', text);
+    job.detail(`waiting for ${what}${text ? `: ${text.trimEnd().split('\n').at(-1)}` : ''}`);
+    await sleep(pollMs);
+  }
+}
+
+function unfit(why: string, hint: string, said?: string): Unfit {
+  return new Unfit('boot', why, hint, { tail: said ? lastLines(said) : undefined });
+}
