@@ -1,0 +1,225 @@
+import { BuildError, EXIT } from '../../process/errors.ts';
+import type { Judgement } from '../retry.ts';
+
+interface AwsError {
+  name?: string;
+  code?: string;
+  message?: string;
+  $metadata?: { httpStatusCode?: number };
+  $response?: { statusCode?: number; headers?: Record<string, string> };
+}
+
+/** What may go through later, and why. */
+const AGAIN: Record<string, string> = {
+  // EC2's answer to too many calls of one account in one region; its bucket fills again by itself.
+  RequestLimitExceeded: 'throttled',
+  // The same, as older and shared front ends of AWS say it.
+  Throttling: 'throttled',
+  ThrottlingException: 'throttled',
+  TooManyRequestsException: 'throttled',
+  // EBS direct: more than 1,000 blocks a second; a 400, so its status alone doesn't tell.
+  RequestThrottledException: 'throttled',
+  // EBS direct, RegisterImage, CopyImage: too many at the same time; a place becomes free when another one ends.
+  ConcurrentLimitExceededException: 'too many at once',
+  ConcurrentSnapshotLimitExceeded: 'too many at once',
+  // Two writers of one parameter; the other one is done in a moment.
+  TooManyUpdates: 'another writer',
+  // AWS' own faults, which its documentation asks to be tried again.
+  InternalError: 'a fault at AWS',
+  InternalFailure: 'a fault at AWS',
+  InternalServerException: 'a fault at AWS',
+  InternalServerError: 'a fault at AWS',
+  Unavailable: 'a fault at AWS',
+  ServiceUnavailable: 'a fault at AWS',
+  ServiceUnavailableException: 'a fault at AWS',
+  // AWS gave up waiting for our bytes: a slow or broken line.
+  RequestTimeout: 'the line is slow',
+  RequestTimeoutException: 'the line is slow',
+  // The body that arrived isn't what its checksum says: broken on its way, as we have just computed it.
+  InvalidSignatureChecksum: 'broken on its way',
+  // Our own limits (times.ts): nothing came.
+  TimeoutError: 'no answer',
+  // The connection: closed by a middle box or a server that is going away.
+  ECONNRESET: 'connection lost',
+  EPIPE: 'connection lost',
+  ECONNREFUSED: 'no connection',
+  ECONNABORTED: 'connection lost',
+  ETIMEDOUT: 'no answer',
+  EHOSTUNREACH: 'no route',
+  ENETUNREACH: 'no route',
+  // The resolver didn't answer; ENOTFOUND, by contrast, is an answer.
+  EAI_AGAIN: 'no answer from DNS',
+};
+
+/** Asked about something that was made a moment ago: AWS' other servers don't know it yet. */
+const FRESH = new Set([
+  'ResourceNotFoundException',
+  'InvalidSnapshot.NotFound',
+  'InvalidAMIID.NotFound',
+  'InvalidAMIID.Unavailable',
+  'InvalidInstanceID.NotFound',
+  'InvalidInstanceID',
+]);
+
+const GONE = new Set([
+  'ResourceNotFoundException',
+  'InvalidSnapshot.NotFound',
+  'InvalidAMIID.NotFound',
+  'InvalidAMIID.Unavailable',
+  'InvalidInstanceID.NotFound',
+  'ParameterNotFound',
+]);
+
+interface Hint {
+  hint: string;
+  exitCode: number;
+  /** The API's words aren't shown: they can quote the request with its session token. */
+  mute?: boolean;
+}
+
+const renew: Hint = {
+  hint: 'log in again (aws sso login, or new keys), then run the same command: it goes on where it was',
+  exitCode: EXIT.prerequisite,
+  mute: true,
+};
+const keys: Hint = {
+  hint: "check access key, secret key and session token (environment, profile), and this machine's clock: AWS doesn't accept them",
+  exitCode: EXIT.prerequisite,
+  mute: true,
+};
+const clock: Hint = {
+  hint: "set this machine's clock (timedatectl set-ntp true): AWS refuses requests that are minutes off",
+  exitCode: EXIT.prerequisite,
+  mute: true,
+};
+const permission: Hint = {
+  hint: 'give the role what docs/clouds/aws-policy.json allows; `npm run doctor` names what is missing',
+  exitCode: EXIT.prerequisite,
+};
+
+/** What never goes through by itself, with what a person can do. */
+const HINTS: Record<string, Hint> = {
+  AccessDenied: permission,
+  AccessDeniedException: permission,
+  UnauthorizedOperation: permission,
+  OptInRequired: { hint: 'the account has to opt in to this region or service first', exitCode: EXIT.prerequisite },
+  ExpiredToken: renew,
+  ExpiredTokenException: renew,
+  TokenRefreshRequired: renew,
+  AuthFailure: keys,
+  InvalidClientTokenId: keys,
+  UnrecognizedClientException: keys,
+  MissingAuthenticationToken: keys,
+  MissingAuthenticationTokenException: keys,
+  SignatureDoesNotMatch: keys,
+  InvalidSignatureException: keys,
+  IncompleteSignature: keys,
+  RequestExpired: clock,
+  RequestTimeTooSkewed: clock,
+  RequestInTheFuture: clock,
+  CredentialsProviderError: {
+    hint: 'export AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; docs/clouds/aws.md shows the ways',
+    exitCode: EXIT.input,
+  },
+  ENOTFOUND: { hint: 'is the region spelt right, and does this machine resolve names?', exitCode: EXIT.input },
+  ServiceQuotaExceededException: {
+    hint: 'raise the quota, or end pending snapshots: prune --plan lists ours',
+    exitCode: EXIT.failed,
+  },
+  SnapshotLimitExceeded: { hint: 'raise the quota for snapshots, or prune', exitCode: EXIT.failed },
+  PendingSnapshotLimitExceeded: { hint: 'wait for pending snapshots, or prune', exitCode: EXIT.failed },
+  VcpuLimitExceeded: { hint: 'raise the quota for running on-demand instances by 2 vCPUs', exitCode: EXIT.failed },
+  InstanceLimitExceeded: { hint: 'raise the quota for running on-demand instances', exitCode: EXIT.failed },
+  MissingInput: { hint: 'this region needs a default VPC: aws ec2 create-default-vpc', exitCode: EXIT.prerequisite },
+  VPCIdNotSpecified: {
+    hint: 'this region needs a default VPC: aws ec2 create-default-vpc',
+    exitCode: EXIT.prerequisite,
+  },
+  OperationNotPermitted: {
+    hint: 'is the image protected against deregistering? aws ec2 disable-image-deregistration-protection',
+    exitCode: EXIT.failed,
+  },
+};
+
+/** The API's code of an error, or the operating system's. */
+export function codeOf(error: unknown): string {
+  const { name, code } = (error ?? {}) as AwsError;
+  if (code && /^E[A-Z_]+$/.test(code)) return code;
+  return String(name ?? 'unknown');
+}
+
+/** Whether what was asked about isn't there (any more). */
+export function isGone(error: unknown): boolean {
+  return GONE.has(codeOf(error));
+}
+
+/** @param fresh what was asked about was made moments ago. */
+export function judge(error: unknown, fresh: boolean): Judgement {
+  const code = codeOf(error);
+  const { $metadata, $response } = (error ?? {}) as AwsError;
+  const status = $metadata?.httpStatusCode ?? $response?.statusCode ?? 0;
+  if (HINTS[code] || isClock(error)) return { again: false };
+  const afterMs = Number($response?.headers?.['retry-after']) * 1000 || undefined;
+  if (AGAIN[code]) return { again: true, reason: AGAIN[code], afterMs };
+  if (fresh && FRESH.has(code)) return { again: true, reason: 'not known everywhere yet', afterMs };
+  // A gateway before AWS that throttles; AWS' own throttling has a code.
+  if (status === 429) return { again: true, reason: 'throttled', afterMs };
+  // A fault at AWS or before it, whatever it says; also the HTML of a gateway.
+  if (status >= 500) return { again: true, reason: `answer ${status}`, afterMs };
+  // HTML under a status that promises an answer of the API: something on the way answered, not AWS.
+  if (isForeign(error)) return { again: true, reason: "an answer that isn't AWS'", afterMs };
+  return { again: false };
+}
+
+/** An error for a person: code and AWS' own words, without anything of the request. */
+export function explain(error: unknown, what: string): BuildError {
+  const code = codeOf(error);
+  const known = isClock(error) ? clock : HINTS[code];
+  const message = (error as AwsError)?.message;
+  const said = known?.mute || !message || isForeign(error) ? '' : `: ${clean(message)}`;
+  const hint =
+    known?.hint ??
+    (AGAIN[code]
+      ? 'it was tried again for minutes; run the same command later, it goes on where it was'
+      : 'run the same command again: it goes on where it was');
+  return new BuildError('aws', `${what}: ${nameOf(error, code)}${said}`, hint, {
+    exitCode: known?.exitCode ?? EXIT.failed,
+  });
+}
+
+function nameOf(error: unknown, code: string): string {
+  if (!isForeign(error)) return code;
+  const { $metadata, $response } = error as AwsError;
+  return `an answer that isn't AWS' (status ${$metadata?.httpStatusCode ?? $response?.statusCode ?? 'unknown'})`;
+}
+
+/** The answer couldn't be read as the API's: the SDK's own errors of parsing. */
+function isForeign(error: unknown): boolean {
+  const { name, message, $response } = (error ?? {}) as AwsError;
+  if (!$response) return false;
+  return (
+    name === 'SyntaxError' ||
+    name === 'Unknown' ||
+    name === 'UnknownError' ||
+    /Deserialization error|not valid JSON/.test(message ?? '')
+  );
+}
+
+/** Services that have one code for a wrong signature say in words that it was the clock. */
+function isClock(error: unknown): boolean {
+  const { name, message } = (error ?? {}) as AwsError;
+  return (
+    (name === 'InvalidSignatureException' || name === 'SignatureDoesNotMatch') &&
+    /Signature (expired|not yet current)/.test(message ?? '')
+  );
+}
+
+/** One line, without what AWS encodes for its own support and without anything as long as a token. */
+function clean(message: string): string {
+  return message
+    .replace(/Encoded authorization failure message:.*/s, '')
+    .replace(/[A-Za-z0-9+/=_-]{60,}/g, '…')
+    .replace(/\s+/g, ' ')
+    .trim()
+    .slice(0, 300);
+}
