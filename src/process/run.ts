@@ -1,5 +1,6 @@
 import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { type Readable, Transform } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
 import { ExecaError, execa, execaSync, type Options } from 'execa';
 import { BuildError, EXIT } from './errors.ts';
@@ -127,6 +128,54 @@ export async function outputBytes(file: string, args: readonly string[], options
   if (isMissing(result, options)) throw missing(options.step, file);
   const tail = result.stderr ? lastLines(Buffer.from(result.stderr).toString()) : undefined;
   throw new BuildError(options.step, describe(file, result), options.hint ?? '', { tail, cause: result });
+}
+
+/**
+ * Pumps a stream into a program's standard input, no faster than it reads: memory stays flat whatever comes.
+ *
+ * @param options.stallMs milliseconds after which it is killed when nothing was taken from the stream, or it doesn't end
+ * after the stream has.
+ * @throws BuildError with the end of its output; also when the stream itself fails.
+ */
+export async function feed(
+  file: string,
+  args: readonly string[],
+  source: Readable,
+  options: RunOptions & { stallMs: number },
+): Promise<RunResult> {
+  const stalled = new AbortController();
+  const watch = () => setTimeout(() => stalled.abort(), options.stallMs);
+  let timer = watch();
+  const watched = new Transform({
+    transform(chunk, _encoding, done) {
+      clearTimeout(timer);
+      timer = watch();
+      done(null, chunk);
+    },
+  });
+  source.on('error', (error) => watched.destroy(error));
+  try {
+    const result = await execa(file, args, {
+      input: source.pipe(watched),
+      cancelSignal: stalled.signal,
+      reject: false,
+      maxBuffer: 1024 * 1024,
+      forceKillAfterDelay: 5000,
+    });
+    const { stdout, stderr } = { stdout: String(result.stdout ?? ''), stderr: String(result.stderr ?? '') };
+    if (result.exitCode === 0 && !result.failed) return { stdout, stderr, exitCode: 0 };
+    if (isMissing(result, options)) throw missing(options.step, file);
+    const tail = lastLines(stderr.trim() === '' ? stdout : stderr);
+    const what = stalled.signal.aborted
+      ? `${file} took nothing for ${Math.round(options.stallMs / 1000)} s`
+      : source.errored
+        ? `the stream into ${file} failed: ${source.errored.message}`
+        : describe(file, result);
+    throw new BuildError(options.step, what, options.hint ?? 'try again', { tail });
+  } finally {
+    clearTimeout(timer);
+    source.destroy();
+  }
 }
 
 /** True when the program can be found in PATH. */

@@ -1,0 +1,35 @@
+import { connect } from 'node:net';
+import pMap from 'p-map';
+import { SSH_PORTS } from '../../contract/box.ts';
+
+/** Connections at once: the whole range of 12,768 ports in about a minute where every one has to time out. */
+const AT_ONCE = 400;
+/** Milliseconds; across a continent an answer takes a tenth of that. The firewall of a box drops, so that most time out. */
+const WAIT_MS = 2000;
+
+/**
+ * The ports of the box's range on which something answers. For our own machine only, by the address that the cloud's API
+ * named: the box draws its SSH port at first boot and Hetzner shows no console by its API.
+ */
+export async function openSshPorts(address: string): Promise<number[]> {
+  const count = SSH_PORTS.last - SSH_PORTS.first + 1;
+  const ports = Array.from({ length: count }, (_, index) => SSH_PORTS.first + index);
+  const found = await pMap(ports, async (port) => ((await speaksSsh(address, port)) ? [port] : []), {
+    concurrency: AT_ONCE,
+  });
+  return found.flat();
+}
+
+/** Whether a server on the port begins as SSH does (RFC 4253, 4.2). */
+function speaksSsh(address: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: address, port });
+    const end = (open: boolean) => {
+      socket.destroy();
+      resolve(open);
+    };
+    socket.setTimeout(WAIT_MS, () => end(false));
+    socket.once('error', () => end(false));
+    socket.once('data', (data) => end(data.toString('latin1').startsWith('SSH-')));
+  });
+}
