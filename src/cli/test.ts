@@ -11,7 +11,7 @@ import { type Choice, prepareProof, runProof } from '../verify/proof.ts';
 import { isGreen } from '../verify/report/schema.ts';
 import { lint } from './lint.ts';
 
-const SUITES = ['unit', 'container', 'vm', 'claims'] as const;
+const SUITES = ['unit', 'container', 'cloud', 'vm', 'claims'] as const;
 /** Bakes again from nothing: only with `--full`. */
 const FULL = ['e2e'] as const;
 
@@ -23,7 +23,7 @@ interface Tally {
 
 export function testCommand(root: string): Command {
   return new Command('test')
-    .description('lint, then prove the newest image: unit, container and VM tests, and every claim')
+    .description('lint, then prove the newest image: unit, container, cloud and VM tests, and every claim')
     .addArgument(
       new Argument(
         '[suites...]',

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { journalSchema } from '../publish/journal.ts';
 import { claimsSchema } from '../verify/claims/schema.ts';
 import { reportSchema } from '../verify/report/schema.ts';
 import { imageSchema } from './image.ts';
@@ -15,6 +16,7 @@ export function jsonSchemas(layers: Layer[]): Record<string, unknown> {
     'layer.schema.json': z.toJSONSchema(layerSchema, { io: 'input' }),
     'claims.schema.json': z.toJSONSchema(claimsSchema, { io: 'input' }),
     'launch.schema.json': launchSchema(layers),
+    'publications.schema.json': z.toJSONSchema(journalSchema),
     'report.schema.json': z.toJSONSchema(reportSchema),
   };
 }

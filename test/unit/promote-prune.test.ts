@@ -1,0 +1,165 @@
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import type { Channel, CloudImage, Published } from '../../src/clouds/cloud.ts';
+import { blocksFile, Journal } from '../../src/publish/journal.ts';
+import { carryOut, planPromote, planRollback, renderMove } from '../../src/publish/promote.ts';
+import { carryOutPrune, planPrune, renderDecision } from '../../src/publish/prune.ts';
+import { MemoryCloud } from '../fakes/memory-cloud.ts';
+
+const work = mkdtempSync(join(tmpdir(), 'clawdy-promote-'));
+test.after.always(() => rmSync(work, { recursive: true, force: true }));
+
+const BASE = 'debian-13';
+const NOW = Date.parse('2026-11-25T00:00:00Z');
+const daysAgo = (days: number) => new Date(NOW - days * 24 * 3600_000).toISOString();
+
+/** Puts an image into regions of a cloud. */
+function put(cloud: MemoryCloud, image: string, changes: Partial<CloudImage> = {}, regions = cloud.regions): void {
+  for (const region of regions)
+    cloud.images.push({
+      ...{ region, imageId: `ami-${image}-${region}`, snapshotId: `snap-${image}`, image, base: BASE },
+      ...{ digest: '0'.repeat(32), run: `run-${image}`, created: daysAgo(1), proven: true, usedBy: [] },
+      ...changes,
+      channels: [...(changes.channels ?? [])],
+    });
+}
+
+const channel = (cloud: MemoryCloud, name: Channel) =>
+  cloud.regions.map(
+    (region) => cloud.images.find((one) => one.region === region && one.channels.includes(name))?.image,
+  );
+
+test('promote moves what every region has, remembers what was latest, and does it once', async (t) => {
+  const cloud = new MemoryCloud('one', 'two');
+  put(cloud, 'old', { channels: ['latest'] });
+  put(cloud, 'new', { channels: ['candidate'] });
+  put(cloud, 'other-base', { channels: ['latest', 'candidate'], base: 'debian-12' });
+  const moves = await planPromote(cloud, BASE, undefined);
+  t.deepEqual(moves.map(renderMove), [
+    'one: previous none → old',
+    'one: latest old → new',
+    'two: previous none → old',
+    'two: latest old → new',
+  ]);
+  await carryOut(cloud, BASE, moves);
+  t.deepEqual(channel(cloud, 'previous'), ['old', 'old']);
+  t.deepEqual(await planPromote(cloud, BASE, undefined), []);
+  t.deepEqual(cloud.images.find(({ base }) => base === 'debian-12')?.channels, ['latest', 'candidate']);
+
+  await carryOut(cloud, BASE, await planRollback(cloud, BASE));
+  t.deepEqual(channel(cloud, 'latest'), ['old', 'old']);
+  t.deepEqual(channel(cloud, 'previous'), [undefined, undefined]);
+  await t.throwsAsync(planRollback(cloud, BASE), { message: /nothing was latest before/ });
+});
+
+test('promote and rollback that were cut short anywhere are finished by the next', async (t) => {
+  for (let cut = 0; cut < 4; cut++) {
+    const cloud = new MemoryCloud('one', 'two');
+    put(cloud, 'old', { channels: ['latest'] });
+    put(cloud, 'new', { channels: ['candidate'] });
+    await carryOut(cloud, BASE, (await planPromote(cloud, BASE, undefined)).slice(0, cut));
+    await carryOut(cloud, BASE, await planPromote(cloud, BASE, undefined));
+    t.deepEqual(
+      [channel(cloud, 'latest'), channel(cloud, 'previous')],
+      [
+        ['new', 'new'],
+        ['old', 'old'],
+      ],
+    );
+    await carryOut(cloud, BASE, (await planRollback(cloud, BASE)).slice(0, cut));
+    await carryOut(cloud, BASE, await planRollback(cloud, BASE));
+    t.deepEqual(
+      [channel(cloud, 'latest'), channel(cloud, 'previous')],
+      [
+        ['old', 'old'],
+        [undefined, undefined],
+      ],
+    );
+  }
+});
+
+test('nothing is promoted that a region lacks, that wasn’t proven, or that is on its way out', async (t) => {
+  const lacking = new MemoryCloud('one', 'two');
+  put(lacking, 'new', { channels: ['candidate'] }, ['one']);
+  await t.throwsAsync(planPromote(lacking, BASE, undefined), { message: /different candidates: one new, two none/ });
+  await t.throwsAsync(planPromote(lacking, BASE, 'new'), { message: /two has no proven new/ });
+  for (const fault of [{ proven: false }, { deprecated: daysAgo(0) }]) {
+    const cloud = new MemoryCloud('one');
+    put(cloud, 'new', { channels: ['candidate'], ...fault });
+    await t.throwsAsync(planPromote(cloud, BASE, undefined), { message: /no proven new/ });
+  }
+  await t.throwsAsync(planPromote(new MemoryCloud('one'), BASE, undefined), { message: /no candidate of debian-13/ });
+  const partly = new MemoryCloud('one', 'two');
+  put(partly, 'old', { channels: ['previous'] }, ['one']);
+  await t.throwsAsync(planRollback(partly, BASE), { message: /two has no old to go back to/ });
+});
+
+async function pruned(cloud: MemoryCloud, dir: string, options = { keep: 2, graceDays: 7 }): Promise<string[]> {
+  const decisions = await planPrune(cloud, dir, options, NOW);
+  await carryOutPrune(cloud, dir, decisions, () => {});
+  return decisions.map(
+    (decision) => `${decision.act} ${'image' in decision ? decision.image.image : decision.orphan.id}`,
+  );
+}
+
+test('prune keeps the newest, what a channel names and what is in use; the rest goes in two steps', async (t) => {
+  const cloud = new MemoryCloud('one');
+  for (const age of [1, 2, 3, 4, 5, 6]) put(cloud, `age-${age}`, { created: daysAgo(age) });
+  put(cloud, 'used', { created: daysAgo(20), usedBy: ['i-1'] });
+  put(cloud, 'rolled-back-to', { created: daysAgo(21), channels: ['previous'] });
+  put(cloud, 'fresh-grace', { created: daysAgo(22), deprecated: daysAgo(6.5) });
+  put(cloud, 'over', { created: daysAgo(23), deprecated: daysAgo(7) });
+  put(cloud, 'alone-in-its-base', { created: daysAgo(30), base: 'debian-12' });
+  t.deepEqual(await pruned(cloud, join(work, 'none')), [
+    ...['keep age-1', 'keep age-2', 'deprecate age-3', 'deprecate age-4', 'deprecate age-5', 'deprecate age-6'],
+    ...['keep used', 'keep rolled-back-to', 'keep fresh-grace', 'remove over', 'keep alone-in-its-base'],
+  ]);
+  t.false(cloud.images.some(({ image }) => image === 'over'));
+  t.truthy(cloud.images.find(({ image }) => image === 'age-3')?.deprecated);
+  t.is(cloud.images.length, 10);
+});
+
+test('without a grace old images go at once, and the journals know', async (t) => {
+  const cloud = new MemoryCloud('one');
+  const dir = join(work, 'journals');
+  put(cloud, 'new');
+  const image: Published = { id: 'old', base: BASE, created: daysAgo(9), rawSha256: '0'.repeat(64), rawSize: 1 };
+  put(cloud, 'old', { created: image.created, run: 'run-old' });
+  const journal = Journal.open(dir, image);
+  const entry = journal.begin('memory', 'one', 'run-old');
+  journal.update(entry, { state: 'recorded', image_id: 'ami-old-one', snapshot_id: 'snap-old' });
+  writeFileSync(blocksFile(dir, 'old'), '{}');
+  t.deepEqual(await pruned(cloud, dir, { keep: 1, graceDays: 0 }), ['keep new', 'remove old']);
+  t.is(Journal.read(dir, 'old')?.publications[0]?.state, 'removed');
+  t.false(existsSync(blocksFile(dir, 'old')));
+});
+
+test('what interrupted runs left is swept: ours at once, others’ after a day, never of unknown age', async (t) => {
+  const cloud = new MemoryCloud('one');
+  const dir = join(work, 'sweep');
+  const image: Published = { id: 'half', base: BASE, created: daysAgo(0), rawSha256: '0'.repeat(64), rawSize: 1 };
+  const journal = Journal.open(dir, image);
+  journal.begin('memory', 'one', 'ours');
+  put(cloud, 'half', { proven: false, run: 'ours' });
+  put(cloud, 'foreign-young', { proven: false, run: 'x', created: daysAgo(0.5) });
+  put(cloud, 'foreign-old', { proven: false, run: 'y', created: daysAgo(2) });
+  const thing = (id: string, run: string, created?: string) => ({ region: 'one', kind: 'server', id, run, created });
+  cloud.things.push(
+    ...[thing('mine', 'ours', daysAgo(0)), thing('young', 'x', daysAgo(0.5))],
+    ...[thing('old', 'y', daysAgo(2)), thing('ageless', 'z')],
+  );
+  const decisions = await planPrune(cloud, dir, { keep: 3, graceDays: 7 }, NOW);
+  t.regex(decisions.map(renderDecision).join('\n'), /remove {4}one {2}half \(ami-half-one\): left by a run/);
+  t.deepEqual(await pruned(cloud, dir), [
+    ...['keep foreign-young', 'remove half', 'remove foreign-old'],
+    ...['sweep mine', 'leave young', 'sweep old', 'leave ageless'],
+  ]);
+  t.deepEqual(
+    cloud.things.map(({ id }) => id),
+    ['young', 'ageless'],
+  );
+  // What it would have gone on with is gone.
+  t.is(Journal.read(dir, 'half')?.publications[0]?.state, 'failed');
+});

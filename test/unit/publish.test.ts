@@ -1,0 +1,179 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { changedBlocks } from '../../src/clouds/blocks.ts';
+import { readImage } from '../../src/manifest/image.ts';
+import { BuildError } from '../../src/process/errors.ts';
+import { Progress } from '../../src/process/progress.ts';
+import { Journal } from '../../src/publish/journal.ts';
+import { lockCloud } from '../../src/publish/lock.ts';
+import { parentOf, publish, publishedOf } from '../../src/publish/publish.ts';
+import { Transfer } from '../../src/publish/transfer.ts';
+import { MemoryCloud } from '../fakes/memory-cloud.ts';
+import { makeImage } from './launch-fixture.ts';
+
+const work = mkdtempSync(join(tmpdir(), 'clawdy-publish-'));
+test.after.always(() => rmSync(work, { recursive: true, force: true }));
+let number = 0;
+
+/** An image, a folder for journals, a cloud with two regions, and publishing one in the other. */
+function setting(cloud = new MemoryCloud('one', 'two')) {
+  const imageDir = makeImage(join(work, `image-${number}`));
+  writeFileSync(join(imageDir, 'blocks.json'), '{"blockBytes":524288,"size":1,"blocks":{"0":"a","2":"b"}}');
+  const image = readImage(imageDir);
+  const dir = join(work, `journals-${number++}`);
+  const inputs = { imageDir, image, cloud, dir };
+  const journal = () => Journal.read(dir, image.id) as Journal;
+  const states = () => journal().publications.map(({ region, state }) => `${region} ${state}`);
+  return { cloud, image, imageDir, dir, inputs, journal, states, publish: () => publish(inputs, new Progress()) };
+}
+
+const passing = () => new BuildError('memory', 'a passing fault', 'again');
+
+test('published is: uploaded once, copied, booted everywhere, recorded, and the candidate', async (t) => {
+  const { cloud, image, publish, states, journal } = setting();
+  const result = await publish();
+  t.is(result.cloud, 'memory');
+  t.is(result.image, image.id);
+  t.like(result.publications, [
+    { region: 'one', image_id: `${image.id}-in-one`, bytes_sent: 10, bytes_total: 1 },
+    { region: 'two', image_id: `${image.id}-in-two`, bytes_sent: 0 },
+  ]);
+  t.deepEqual(cloud.calls, [
+    ...['one upload', 'one register', 'one boot', 'one prove', 'one channel candidate'],
+    ...[`two copy ${image.id}-in-one`, 'two boot', 'two prove', 'two channel candidate'],
+  ]);
+  t.deepEqual(states(), ['one recorded', 'two recorded']);
+  t.deepEqual(cloud.things, []);
+  t.true(cloud.images.every(({ proven, channels }) => proven && channels.includes('candidate')));
+  t.truthy(journal().find('memory', 'one')?.notes.snapshot);
+
+  // Again: nothing is done.
+  const calls = cloud.calls.length;
+  t.like((await publish()).publications, [{ bytes_sent: 0, seconds: 0 }, { bytes_sent: 0 }]);
+  t.is(cloud.calls.length, calls);
+});
+
+test('an image that stays closed, says it is another, or can’t be told from a forgery is taken back', async (t) => {
+  const faults: [Partial<MemoryCloud>, RegExp][] = [
+    [{ console: 'clawdy: closed: selfcheck static: 03-ssh-config\n' }, /stays closed: selfcheck static/],
+    [{ console: 'clawdy: image another-image, instance i\nclawdy: live ok\n' }, /says it is another-image/],
+    [{ forged: true }, /it is forged/],
+    [{ shownHostKey: `ssh-ed25519 ${'B'.repeat(68)}` }, /somebody stands in between/],
+  ];
+  for (const [fault, message] of faults) {
+    const { cloud, publish, states } = setting();
+    Object.assign(cloud, fault);
+    await t.throwsAsync(publish(), { message });
+    t.deepEqual([cloud.images, cloud.things], [[], []]);
+    t.deepEqual(states(), ['one failed']);
+  }
+});
+
+test('what fails on the way in is taken back, and the next run begins anew', async (t) => {
+  const { cloud, publish, states } = setting();
+  cloud.failing.set('one upload', passing());
+  await t.throwsAsync(publish(), { message: 'a passing fault' });
+  t.deepEqual([cloud.images, cloud.things], [[], []]);
+  t.deepEqual(states(), ['one failed']);
+  cloud.failing.clear();
+  await publish();
+  t.deepEqual(states(), ['one failed', 'one recorded', 'two recorded']);
+});
+
+test("an image that only couldn't be booted stays for the next run, which doesn't upload again", async (t) => {
+  const { cloud, publish, states } = setting();
+  cloud.failing.set('two boot', passing());
+  await t.throwsAsync(publish(), { message: 'a passing fault' });
+  t.deepEqual(states(), ['one recorded', 'two registered']);
+  t.deepEqual(cloud.things, []);
+  cloud.failing.clear();
+  await publish();
+  t.deepEqual(states(), ['one recorded', 'two recorded']);
+  t.is(cloud.calls.filter((call) => /upload|copy/.test(call)).length, 2);
+});
+
+test('what can’t be taken back keeps its place in the journal', async (t) => {
+  const { cloud, publish, states } = setting();
+  cloud.failing.set('one upload', passing());
+  cloud.failing.set('one sweep', new BuildError('memory', 'unreachable', ''));
+  await t.throwsAsync(publish(), { message: 'a passing fault' });
+  t.deepEqual(states(), ['one started']);
+  t.is(cloud.things.length, 1);
+});
+
+test('an image that is gone from the cloud is published anew; one whose journal is gone is taken up', async (t) => {
+  const { cloud, publish, states, dir, image } = setting(new MemoryCloud('one'));
+  await publish();
+  cloud.images.length = 0;
+  await publish();
+  t.deepEqual(states(), ['one removed', 'one recorded']);
+  rmSync(join(dir, `${image.id}.json`));
+  const calls = cloud.calls.length;
+  await publish();
+  t.deepEqual(cloud.calls.slice(calls), ['one prove', 'one channel candidate']);
+  t.deepEqual(states(), ['one recorded']);
+});
+
+test('an upload builds on the newest publication of its base', async (t) => {
+  const { publish, dir, image, imageDir } = setting(new MemoryCloud('one'));
+  await publish();
+  const next = {
+    ...publishedOf(image),
+    id: 'debian-13-20261123T000000Z-00000000',
+    created: '2026-11-23T00:00:00.000Z',
+  };
+  t.like(parentOf(dir, 'memory', { region: 'one', image: next }), { size: 1, blocks: { 0: 'a', 2: 'b' } });
+  t.is(parentOf(dir, 'memory', { region: 'two', image: next }), undefined);
+  t.is(parentOf(dir, 'memory', { region: 'one', image: { ...next, base: 'debian-12' } }), undefined);
+  t.is(parentOf(dir, 'memory', { region: 'one', image: publishedOf(readImage(imageDir)) }), undefined);
+});
+
+test('blocks: what isn’t zeros, or what differs from the parent, zeros included', (t) => {
+  t.deepEqual(changedBlocks({ 0: 'a', 10: 'c', 9: 'b' }, undefined), [0, 9, 10]);
+  t.deepEqual(changedBlocks({ 0: 'a', 10: 'c', 9: 'b' }, { 0: 'a', 9: 'x', 20: 'gone' }), [9, 10, 20]);
+  t.deepEqual(changedBlocks({ 0: 'a' }, { 0: 'a' }), []);
+});
+
+test('a journal that can’t be read, or is of another disk, is left as it is', async (t) => {
+  const { publish, dir, image, cloud, inputs } = setting();
+  await publish();
+  const file = join(dir, `${image.id}.json`);
+  const whole = readFileSync(file, 'utf8');
+  const other = { ...publishedOf(image), rawSha256: '1'.repeat(64) };
+  t.throws(() => Journal.open(dir, other), { message: /another disk with the same ID/ });
+  for (const broken of ['{', whole.replace('"recorded"', '"done"'), whole.replace('"schema": 1', '"schema": 2')]) {
+    writeFileSync(file, broken);
+    const calls = cloud.calls.length;
+    await t.throwsAsync(publish(), { message: /can't be read/ });
+    t.is(cloud.calls.length, calls);
+    t.is(readFileSync(file, 'utf8'), broken);
+  }
+  rmSync(join(inputs.imageDir, 'blocks.json'));
+  writeFileSync(file, whole);
+  await t.throwsAsync(publish(), { instanceOf: Error });
+});
+
+test('progress tells bytes, rate and time left', (t) => {
+  let now = 0;
+  const transfer = new Transfer(() => now);
+  transfer.expect(100_000_000);
+  t.is(String(transfer), '0 B of 100 MB');
+  transfer.add(0);
+  now = 2000;
+  transfer.add(20_000_000);
+  t.is(String(transfer), '20 MB of 100 MB, 10 MB/s, 8 s left');
+  now = 200_000;
+  t.is(String(transfer), '20 MB of 100 MB, 100 kB/s, 14 min left');
+});
+
+test('one run at a time changes a cloud; a lock ends with who held it', async (t) => {
+  const dir = join(work, 'locks');
+  const release = await lockCloud(dir, 'aws');
+  await t.throwsAsync(lockCloud(dir, 'aws'), { message: /another run is changing/ });
+  await (await lockCloud(dir, 'hetzner'))();
+  await release();
+  await (await lockCloud(dir, 'aws'))();
+  t.true(existsSync(join(dir, '.aws.lock')));
+});
