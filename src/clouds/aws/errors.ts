@@ -9,6 +9,9 @@ interface AwsError {
   $response?: { statusCode?: number; headers?: Record<string, string> };
 }
 
+/** Name of the error for an answer under status 200 that isn't AWS'. */
+export const FOREIGN = 'ForeignAnswer';
+
 /** What may go through later, and why. */
 const AGAIN: Record<string, string> = {
   // EC2's answer to too many calls of one account in one region; its bucket fills again by itself.
@@ -35,8 +38,8 @@ const AGAIN: Record<string, string> = {
   // AWS gave up waiting for our bytes: a slow or broken line.
   RequestTimeout: 'the line is slow',
   RequestTimeoutException: 'the line is slow',
-  // The body that arrived isn't what its checksum says: broken on its way, as we have just computed it.
-  InvalidSignatureChecksum: 'broken on its way',
+  // A captive portal or a proxy answered; it may let us through later.
+  [FOREIGN]: "an answer that isn't AWS'",
   // Our own limits (times.ts): nothing came.
   TimeoutError: 'no answer',
   // The connection: closed by a middle box or a server that is going away.
@@ -114,7 +117,8 @@ const HINTS: Record<string, Hint> = {
   SignatureDoesNotMatch: keys,
   InvalidSignatureException: keys,
   IncompleteSignature: keys,
-  RequestExpired: clock,
+  // EC2's word for a session that ran out; when it is the clock it says so (isClock).
+  RequestExpired: renew,
   RequestTimeTooSkewed: clock,
   RequestInTheFuture: clock,
   CredentialsProviderError: {
@@ -205,13 +209,15 @@ function isForeign(error: unknown): boolean {
   );
 }
 
-/** Services that have one code for a wrong signature say in words that it was the clock. */
+/** Services that have one code for several causes say in words that it was the clock. */
 function isClock(error: unknown): boolean {
   const { name, message } = (error ?? {}) as AwsError;
-  return (
-    (name === 'InvalidSignatureException' || name === 'SignatureDoesNotMatch') &&
-    /Signature (expired|not yet current)/.test(message ?? '')
-  );
+  const words = {
+    InvalidSignatureException: /Signature (expired|not yet current)/,
+    SignatureDoesNotMatch: /Signature (expired|not yet current)/,
+    RequestExpired: /Timestamp date/,
+  };
+  return words[name as keyof typeof words]?.test(message ?? '') ?? false;
 }
 
 /** One line, without what AWS encodes for its own support and without anything as long as a token. */

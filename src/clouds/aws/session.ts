@@ -3,7 +3,7 @@ import { EC2Client } from '@aws-sdk/client-ec2';
 import { SSMClient } from '@aws-sdk/client-ssm';
 import { BuildError, inputError } from '../../process/errors.ts';
 import { retry } from '../retry.ts';
-import { explain, judge } from './errors.ts';
+import { explain, FOREIGN, judge } from './errors.ts';
 import type { Times } from './times.ts';
 
 /** Blocks on their way at once. AWS takes 1,000 a second; 32 hide the latency of any line that one machine has. */
@@ -68,9 +68,9 @@ export async function openSession(regions: string[], times: Times): Promise<Sess
   }
   // Found once and refreshed in one place, whatever the number of clients.
   const config = { ...common, credentials: opener.config.credentials };
-  const ec2 = perRegion((region) => new EC2Client({ ...config, region }));
-  const ebs = perRegion((region) => new EBSClient({ ...config, region }));
-  const ssm = perRegion((region) => new SSMClient({ ...config, region }));
+  const ec2 = perRegion((region) => sceptical(new EC2Client({ ...config, region })));
+  const ebs = perRegion((region) => sceptical(new EBSClient({ ...config, region })));
+  const ssm = perRegion((region) => sceptical(new SSMClient({ ...config, region })));
 
   return {
     regions: all,
@@ -111,6 +111,26 @@ export async function openSession(regions: string[], times: Times): Promise<Sess
       for (const clients of [ec2, ebs, ssm]) clients.close();
     },
   };
+}
+
+interface Doubted {
+  middlewareStack: { add(middleware: never, options: { step: 'initialize'; name: string }): void };
+}
+
+/**
+ * Refuses answers that AWS didn't give. The SDK reads the HTML of a captive portal under status 200 as an empty answer of
+ * EC2, and "nothing there" would then be believed; every answer of AWS has a request ID.
+ */
+function sceptical<C extends Doubted>(client: C): C {
+  type Next = (args: unknown) => Promise<{ response?: { headers?: Record<string, string> } }>;
+  const doubt = (next: Next) => async (args: unknown) => {
+    const result = await next(args);
+    const { headers = {} } = result.response ?? {};
+    if (headers['x-amzn-requestid'] ?? headers['x-amz-request-id']) return result;
+    throw Object.assign(new Error('no request ID'), { name: FOREIGN });
+  };
+  client.middlewareStack.add(doubt as never, { step: 'initialize', name: 'clawdy-sceptical' });
+  return client;
 }
 
 async function defaultRegion(): Promise<string> {
