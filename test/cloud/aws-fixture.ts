@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openAws } from '../../src/clouds/aws/index.ts';
 import { TIMES, type Times } from '../../src/clouds/aws/times.ts';
-import type { Cloud, Job, Parent, Published, RawDisk, UploadJob } from '../../src/clouds/cloud.ts';
+import type { Cloud, Parent, Published, RawDisk, UploadJob } from '../../src/clouds/cloud.ts';
 import { BLOCK_BYTES, digestDisk } from '../../src/seal/digest.ts';
 import { type FakeAws, startFakeAws } from '../fakes/aws/index.ts';
 import type { Hypervisor } from '../fakes/fake.ts';
@@ -95,8 +95,12 @@ export function jobOf(
     detail: (text) => void told.push(text),
     disk: async () => disk,
     parent: more.parent,
-    sent: (bytes) => void (progress.sent += bytes),
-    expect: (bytes) => void (progress.expected = bytes),
+    sent: (bytes) => {
+      progress.sent += bytes;
+    },
+    expect: (bytes) => {
+      progress.expected = bytes;
+    },
     told,
     progress,
   };
@@ -118,5 +122,3 @@ export function resumed(job: TestJob, disk: TestDisk): TestJob {
     ...(job.parent && { parent: job.parent }),
   });
 }
-
-export type { Job };

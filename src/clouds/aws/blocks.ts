@@ -2,23 +2,9 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { BuildError } from '../../process/errors.ts';
 import { BLOCK_BYTES } from '../../seal/digest.ts';
-import type { Parent, RawDisk } from '../cloud.ts';
+import type { RawDisk } from '../cloud.ts';
 
 const ZERO_SHA256 = createHash('sha256').update(Buffer.alloc(BLOCK_BYTES)).digest();
-
-/**
- * Which blocks an upload sends, ascending: all that aren't zero; with a parent those that differ from it, and those that
- * became zero, which would otherwise keep the parent's bytes.
- */
-export function blocksToSend(disk: RawDisk, parent: Parent | undefined): number[] {
-  const indexes = Object.keys(disk.blocks).map(Number);
-  if (!parent) return indexes.sort((a, b) => a - b);
-  const changed = indexes.filter((index) => parent.blocks[index] !== disk.blocks[index]);
-  const zeroed = Object.keys(parent.blocks)
-    .map(Number)
-    .filter((index) => !(index in disk.blocks));
-  return [...changed, ...zeroed].sort((a, b) => a - b);
-}
 
 /** Reads blocks of a disk and checks each against the digest it was verified with. */
 export class BlockReader {

@@ -109,8 +109,17 @@ async function settle(
 ): Promise<Registered> {
   const imageId = await session.until(`image ${nameOf(job)}`, session.times.fresh, make);
   job.note({ image: imageId });
+  const image = await available(session, job, imageId);
+  const snapshotId = snapshotIdOf(image);
+  if (!snapshotId) throw new BuildError('aws', `image ${imageId} names no snapshot`, 'look at it in the AWS console');
+  await label(session, region, snapshotId, labelsOf(job));
+  return { imageId, snapshotId };
+}
+
+/** Waits until instances can be launched from an image. @throws BuildError when it failed. */
+export async function available(session: Session, { region, detail }: Job, imageId: string): Promise<Image> {
   const freshUntil = performance.now() + session.times.fresh;
-  const image = await session.until(`image ${imageId}`, session.times.image, async () => {
+  return session.until(`image ${imageId}`, session.times.image, async () => {
     const [found] = await describe(session, region, { ids: [imageId] });
     if (found?.State === 'available') return found;
     if (found ? FAILED.has(found.State ?? '') : performance.now() > freshUntil)
@@ -119,20 +128,19 @@ async function settle(
         `image ${imageId} failed${reasonOf(found)}`,
         'run the same command again: it makes the image anew',
       );
-    job.detail(`${imageId} in ${region}: ${found?.State ?? 'not known everywhere yet'}`);
+    detail(`${imageId} in ${region}: ${found?.State ?? 'not known everywhere yet'}`);
     return undefined;
   });
-  const snapshotId = snapshotIdOf(image);
-  if (!snapshotId) throw new BuildError('aws', `image ${imageId} names no snapshot`, 'look at it in the AWS console');
-  await label(session, region, snapshotId, labelsOf(job));
-  return { imageId, snapshotId };
 }
 
 /** An image by our name: taken when it is of these bytes, removed when it failed. @returns undefined: make it anew. */
 async function usable(session: Session, job: Job, region: string, image: Image): Promise<string | undefined> {
   const imageId = image.ImageId as string;
   if (FAILED.has(image.State ?? '')) {
-    await deregister(session, region, imageId, snapshotIdOf(image));
+    // What was uploaded is still good: only a copy's own snapshot goes with it.
+    const snapshotId = snapshotIdOf(image);
+    if (snapshotId === uploadedSnapshot(job.notes)) await deregisterOnly(session, region, imageId);
+    else await deregister(session, region, imageId, snapshotId);
     job.note({ 'copy.attempt': String(Number(job.notes['copy.attempt'] ?? 1) + 1) });
     return undefined;
   }
@@ -170,6 +178,16 @@ export async function deprecate(session: Session, { region, imageId }: CloudImag
       }),
     ),
   );
+}
+
+async function deregisterOnly(session: Session, region: string, imageId: string): Promise<void> {
+  await session.ask(`deregistering ${imageId}`, async () => {
+    try {
+      await session.ec2(region).send(new DeregisterImageCommand({ ImageId: imageId }));
+    } catch (error) {
+      if (!isGone(error)) throw error;
+    }
+  });
 }
 
 /** Removes an image and its snapshot; what is gone already is fine. @throws BuildError when AWS kept the snapshot. */

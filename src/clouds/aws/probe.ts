@@ -9,6 +9,7 @@ import {
 import { BuildError } from '../../process/errors.ts';
 import { type Job, LABELS, labelsOf, type Probe, type ProbeInputs, type Registered } from '../cloud.ts';
 import { codeOf, isGone } from './errors.ts';
+import { available } from './images.ts';
 import { OURS, ofRun, tagsOf, tokenOf } from './labels.ts';
 import type { Session } from './session.ts';
 
@@ -38,6 +39,7 @@ export async function boot(session: Session, job: Job, { imageId }: Registered, 
   // The user-data has another token in each run, so a machine of an interrupted one is of no use.
   for (const { InstanceId } of await probes(session, region, job.run))
     if (InstanceId) await terminate(session, region, InstanceId);
+  await available(session, job, imageId);
   const attempt = Number(job.notes['boot.attempt'] ?? 0) + 1;
   job.note({ 'boot.attempt': String(attempt), 'boot.instance': '' });
   const instanceId = await run(session, job, imageId, inputs.userData, attempt);

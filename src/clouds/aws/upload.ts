@@ -1,8 +1,9 @@
 import { CompleteSnapshotCommand, PutSnapshotBlockCommand, StartSnapshotCommand } from '@aws-sdk/client-ebs';
 import pMap from 'p-map';
 import { BLOCK_BYTES } from '../../seal/digest.ts';
+import { changedBlocks } from '../blocks.ts';
 import { labelsOf, type Parent, type RawDisk, type UploadJob } from '../cloud.ts';
-import { BlockReader, blocksToSend } from './blocks.ts';
+import { BlockReader } from './blocks.ts';
 import { codeOf, isGone } from './errors.ts';
 import { tagsOf, tokenOf } from './labels.ts';
 import { type Session, WORKERS } from './session.ts';
@@ -50,7 +51,7 @@ export async function upload(session: Session, job: UploadJob): Promise<{ bytesS
 
   const disk = await job.disk();
   const begun = (state === 'pending' && earlier && goOn(job, earlier)) || (await begin(session, job, disk));
-  const indexes = blocksToSend(disk, begun.parent);
+  const indexes = changedBlocks(disk.blocks, begun.parent?.blocks);
   const reader = await BlockReader.open(disk);
   try {
     const left = begun.completing ? [] : indexes.slice(begun.acknowledged);

@@ -1,0 +1,225 @@
+import { closeSync, openSync, writeSync } from 'node:fs';
+import test from 'ava';
+import type { Parent } from '../../src/clouds/cloud.ts';
+import { BuildError } from '../../src/process/errors.ts';
+import { BLOCK_BYTES } from '../../src/seal/digest.ts';
+import {
+  disk,
+  fakeAws,
+  jobOf,
+  MIB,
+  openCloud,
+  publish,
+  REGION,
+  resumed,
+  seeded,
+  type TestDisk,
+} from './aws-fixture.ts';
+
+const parentOf = (snapshotId: string, { size, blocks }: TestDisk): Parent => ({ snapshotId, size, blocks });
+
+test.serial('built on an earlier snapshot only what differs is sent, and zeros for what became zero', async (t) => {
+  const fake = await fakeAws();
+  const cloud = await openCloud();
+  const first = await disk();
+  const { snapshotId } = await publish(cloud, jobOf(first, { image: 'one' }));
+  const next = await disk((write) => {
+    write(8, seeded(800));
+    write(77, seeded(77));
+    write(34, Buffer.alloc(BLOCK_BYTES));
+  });
+  t.false(34 in next.blocks);
+  fake.calls.length = 0;
+  const job = jobOf(next, { image: 'two', parent: parentOf(snapshotId, first) });
+  const made = await publish(cloud, job);
+  t.is(made.bytesSent, 3 * BLOCK_BYTES);
+  t.is(fake.calls.filter((name) => name === 'PutSnapshotBlock').length, 3);
+  t.is(await fake.rawSha256(REGION, made.imageId, next.size), next.rawSha256);
+
+  // Had the zeros not been sent, the parent's bytes would show through, and the digest says so.
+  const blocks = fake.region(REGION).snapshots.get(made.snapshotId)?.blocks;
+  const earlier = fake.region(REGION).snapshots.get(snapshotId)?.blocks.get(34);
+  blocks?.set(34, earlier as NonNullable<typeof earlier>);
+  t.not(await fake.rawSha256(REGION, made.imageId, next.size), next.rawSha256);
+
+  // The same disk once more: nothing but the two calls that begin and complete.
+  const same = await publish(cloud, jobOf(next, { image: 'three', parent: parentOf(made.snapshotId, next) }));
+  t.is(same.bytesSent, 0);
+  cloud.close();
+  await fake.close();
+});
+
+test.serial(
+  'a parent that is gone, larger or encrypted, or an account that encrypts everything, means a whole upload',
+  async (t) => {
+    const fake = await fakeAws();
+    const cloud = await openCloud();
+    const raw = await disk();
+    const { snapshotId } = await publish(cloud, jobOf(raw, { image: 'one' }));
+    const parent = parentOf(snapshotId, raw);
+    const uploads: [string, Parent, () => void][] = [
+      ['gone', { ...parent, snapshotId: 'snap-0123456789abcdef0' }, () => {}],
+      ['larger', { ...parent, size: raw.size + 1 }, () => {}],
+      ['encrypts', parent, () => Object.assign(fake.behaviour, { encryptsByDefault: true })],
+      [
+        'encrypted',
+        parent,
+        () => Object.assign(fake.region(REGION).snapshots.get(snapshotId) ?? {}, { encrypted: true }),
+      ],
+    ];
+    for (const [what, from, prepare] of uploads) {
+      prepare();
+      const made = await publish(cloud, jobOf(raw, { image: what, parent: from }));
+      fake.behaviour.encryptsByDefault = false;
+      t.is(made.bytesSent, 15 * BLOCK_BYTES, what);
+      t.is(await fake.rawSha256(REGION, made.imageId, raw.size), raw.rawSha256, what);
+    }
+    t.deepEqual(await cloud.orphans(REGION), []);
+    cloud.close();
+    await fake.close();
+  },
+);
+
+test.serial('an upload that is interrupted goes on from what was acknowledged, in the same snapshot', async (t) => {
+  const fake = await fakeAws();
+  const cloud = await openCloud();
+  // 100 blocks, so that the workers' 32 aren't all of them.
+  const raw = await disk((write) => {
+    for (let block = 10; block < 100; block++) write(block, seeded(block));
+  });
+  const total = Object.keys(raw.blocks).length;
+  const job = jobOf(raw);
+  let puts = 0;
+  fake.fault = (name) =>
+    name === 'PutSnapshotBlock' && ++puts > 60
+      ? { kind: 'error', status: 403, code: 'AccessDeniedException', message: 'no' }
+      : undefined;
+  await t.throwsAsync(cloud.upload(job), { instanceOf: BuildError });
+  fake.fault = undefined;
+  t.true(Number(job.notes['upload.acknowledged']) > 0);
+  const again = resumed(job, raw);
+  const made = await publish(cloud, again);
+  t.is(made.bytesSent, (total - Number(job.notes['upload.acknowledged'])) * BLOCK_BYTES);
+  t.is(again.progress.expected, made.bytesSent);
+  t.true(made.bytesSent < total * BLOCK_BYTES);
+  t.is(fake.calls.filter((name) => name === 'StartSnapshot').length, 1);
+  t.is(await fake.rawSha256(REGION, made.imageId, raw.size), raw.rawSha256);
+  t.deepEqual(await cloud.orphans(REGION), []);
+  cloud.close();
+  await fake.close();
+});
+
+test.serial(
+  'cut off after each call in turn, before the answer came: the next run ends with one image and nothing else',
+  async (t) => {
+    const fake = await fakeAws();
+    const cloud = await openCloud({ retry: 300, fresh: 1000 });
+    const raw = await disk();
+    const names = [
+      'StartSnapshot',
+      'PutSnapshotBlock',
+      'CompleteSnapshot',
+      'DescribeSnapshots',
+      'RegisterImage',
+      'DescribeImages',
+      'CreateTags',
+    ];
+    for (const cut of names) {
+      const job = jobOf(raw, { image: `cut-after-${cut}` });
+      let isDead = false;
+      // The call takes effect; whoever made it, and all that it would ask afterwards, hears nothing more.
+      fake.fault = (name) => {
+        if (isDead) return { kind: 'error', status: 403, code: 'AccessDenied', message: 'dead' };
+        if (name !== cut) return undefined;
+        isDead = true;
+        return { kind: 'reset', after: true };
+      };
+      await t.throwsAsync(publish(cloud, job), { instanceOf: BuildError }, cut);
+      fake.fault = undefined;
+      const made = await publish(cloud, resumed(job, raw));
+      t.is(await fake.rawSha256(REGION, made.imageId, raw.size), raw.rawSha256, cut);
+      t.deepEqual(await cloud.orphans(REGION), [], cut);
+      t.is((await cloud.list(REGION)).filter(({ run }) => run === job.run).length, 1, cut);
+    }
+    t.is(fake.live().length, 2 * names.length);
+    cloud.close();
+    await fake.close();
+  },
+);
+
+test.serial('answers that get lost in one run make nothing twice', async (t) => {
+  const fake = await fakeAws();
+  const cloud = await openCloud();
+  const raw = await disk();
+  const seen = new Set<string>();
+  fake.fault = (name) => {
+    if (seen.has(name)) return undefined;
+    seen.add(name);
+    return { kind: 'reset', after: true };
+  };
+  const { imageId } = await publish(cloud, jobOf(raw));
+  t.is(await fake.rawSha256(REGION, imageId, raw.size), raw.rawSha256);
+  t.is(fake.live().length, 2);
+  cloud.close();
+  await fake.close();
+});
+
+test.serial('a snapshot that failed is discarded, and a new one begun', async (t) => {
+  const fake = await fakeAws();
+  const cloud = await openCloud();
+  const raw = await disk();
+  const job = jobOf(raw);
+  fake.onCall = (name) => {
+    if (name === 'CompleteSnapshot')
+      for (const snapshot of fake.region(REGION).snapshots.values()) snapshot.state = 'error';
+  };
+  await t.throwsAsync(cloud.upload(job), { instanceOf: BuildError, message: /snapshot snap-\w+ failed/ });
+  fake.onCall = undefined;
+  const made = await publish(cloud, resumed(job, raw));
+  t.is(made.bytesSent, 15 * BLOCK_BYTES);
+  t.is(await fake.rawSha256(REGION, made.imageId, raw.size), raw.rawSha256);
+  t.is(fake.live().length, 2);
+  cloud.close();
+  await fake.close();
+});
+
+test.serial('bytes that differ from what was verified are never sent', async (t) => {
+  const fake = await fakeAws();
+  const cloud = await openCloud();
+  for (const [block, why] of [
+    [13, 'a block that has a digest'],
+    [128, 'the tail'],
+  ] as const) {
+    const raw = await disk();
+    const fd = openSync(raw.path, 'r+');
+    writeSync(fd, 'changed', block * BLOCK_BYTES + 5);
+    closeSync(fd);
+    await t.throwsAsync(
+      cloud.upload(jobOf(raw)),
+      { instanceOf: BuildError, message: new RegExp(`block ${block} of .* isn't what was verified`) },
+      why,
+    );
+  }
+  cloud.close();
+  await fake.close();
+});
+
+test.serial('memory stays flat: one buffer for each worker, however large the disk', async (t) => {
+  const fake = await fakeAws();
+  const cloud = await openCloud();
+  const raw = await disk((write) => {
+    for (let block = 0; block < 400; block++) write(block, seeded(block));
+  }, 200 * MIB);
+  const { arrayBuffers } = process.memoryUsage();
+  let most = 0;
+  const timer = setInterval(() => {
+    most = Math.max(most, process.memoryUsage().arrayBuffers - arrayBuffers);
+  }, 5);
+  await cloud.upload(jobOf(raw));
+  clearInterval(timer);
+  // The fake lives in this process and holds each body once or twice too; the disk is 200 MiB.
+  t.true(most < 140 * MIB, `${Math.round(most / MIB)} MiB`);
+  t.log(`${Math.round(most / MIB)} MiB of buffers at most, the fake's included, for ${raw.size / MIB} MiB`);
+  cloud.close();
+  await fake.close();
+});
