@@ -132,7 +132,8 @@ export async function startFakeHetzner(options: HetznerOptions = {}): Promise<Fa
   function send(response: ServerResponse, { status, body }: Reply): void {
     remaining--;
     response.writeHead(status, {
-      'content-type': 'application/json',
+      // Hetzner's own client reads what says that it is JSON, and there is none in a 204.
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       'ratelimit-limit': '3600',
       'ratelimit-remaining': String(remaining),
       'ratelimit-reset': String(Math.ceil(Date.now() / 1000) + (3600 - remaining)),
