@@ -1,9 +1,10 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { run } from '../../src/process/run.ts';
 import { type FakeHetzner, startFakeHetzner } from '../fakes/hetzner/index.ts';
+import { ROOT } from '../image.ts';
 import { openFake } from './hetzner-job.ts';
 
 // Debian's hcloud-cli (package hcloud-cli, by Hetzner, of an API before July 2026) against the same fake: what satisfies both
@@ -60,10 +61,9 @@ test.serial('finds what our code made by the documented line', async (t) => {
   const [image] = await cloud.list('fsn1');
   t.like(image, { imageId: String(snapshot.id), base: 'debian-13', channels: [] });
   await cloud.setChannel('fsn1', 'debian-13', 'latest', image);
-  // docs/clouds/hetzner.md
-  const line =
-    'hcloud image list --type snapshot --selector clawdy-latest=yes,clawdy-base=debian-13 --sort created:desc --output noheader --output columns=id';
-  t.is((await hcloud(...line.split(' ').slice(1))).split('\n')[0]?.trim(), String(snapshot.id));
+  const page = readFileSync(join(ROOT, 'docs/clouds/hetzner.md'), 'utf8');
+  const line = /^hcloud (image list .*)$/m.exec(page)?.[1] ?? '';
+  t.is((await hcloud(...line.split(' '))).split('\n')[0]?.trim(), String(snapshot.id));
   await hcloud('server', 'delete', 'box');
   await hcloud('image', 'delete', String(snapshot.id));
   t.deepEqual(await cloud.list('fsn1'), []);
