@@ -11,6 +11,8 @@ import { dropServers, makeServer, nameOf, settled, temporary, type Wanted } from
 import { snapshotsOf } from './snapshots.ts';
 import { makeKey, Ssh } from './ssh.ts';
 
+/** Where the folder of an upload is, with its SSH key. */
+const WORK = join(tmpdir(), 'clawdy-hetzner-');
 const PIECE_BYTES = 1024 * 1024;
 /** The rescue system answers after 20 to 60 s. */
 const RESCUE_LIMIT_MS = 6 * 60_000;
@@ -32,7 +34,8 @@ export async function upload(api: HetznerApi, job: UploadJob): Promise<{ bytesSe
   await drop(api, job);
   // Before anything is made: opening checks the disk.
   const disk = await job.disk();
-  const work = mkdtempSync(join(tmpdir(), 'clawdy-hetzner-'));
+  const work = mkdtempSync(WORK);
+  job.note({ work });
   try {
     const bytesSent = await write(api, job, disk, work);
     job.note({ written: job.image.rawSha256 });
@@ -48,6 +51,8 @@ export async function upload(api: HetznerApi, job: UploadJob): Promise<{ bytesSe
 
 /** Takes away what `upload` left for `register`, or an interrupted run: server and key. */
 export async function drop(api: HetznerApi, job: Job): Promise<void> {
+  // A killed run left the private half of its key; on another machine there is nothing.
+  if (job.notes.work?.startsWith(WORK)) rmSync(job.notes.work, { recursive: true, force: true });
   await dropServers(api, job, 'upload');
   await api.call('deleting the temporary SSH key', () => forgetKeys(api, job));
 }

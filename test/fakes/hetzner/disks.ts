@@ -7,15 +7,18 @@ import { run } from '../../../src/process/run.ts';
 import { FOLDER } from './loop.ts';
 
 const MIB = 1024 * 1024;
-/** Where a vendor's image has left something: at the beginning, between, and far behind any image of ours. */
-const STALE_MIB = [0, 3, 17, 40, 63, 2000];
+/** Where a vendor's image has left something: at the beginning, between, and behind any image of ours. */
+const STALE_MIB = [0, 3, 17, 40, 63, 120, 9000];
 
 /** Sparse files that are the disks of the fake's servers and snapshots. */
 export class Disks {
   readonly folder: string;
+  readonly #gigabyte: number;
   #count = 0;
 
-  constructor() {
+  /** @param gigabyte bytes that a GB of a server type is here; a multiple of 512. */
+  constructor(gigabyte: number) {
+    this.#gigabyte = gigabyte;
     this.folder = mkdtempSync(FOLDER);
   }
 
@@ -24,8 +27,10 @@ export class Disks {
     const file = this.#path();
     const handle = await open(file, 'wx');
     try {
-      await handle.truncate(gigabytes * 1e9);
-      for (const at of STALE_MIB) await handle.write(randomBytes(MIB), 0, MIB, at * MIB);
+      const size = gigabytes * this.#gigabyte;
+      await handle.truncate(size);
+      for (const at of STALE_MIB.filter((at) => (at + 1) * MIB <= size))
+        await handle.write(randomBytes(MIB), 0, MIB, at * MIB);
     } finally {
       await handle.close();
     }
@@ -36,7 +41,7 @@ export class Disks {
   async copy(from: string, gigabytes: number): Promise<string> {
     const file = this.#path();
     await run('cp', ['--sparse=always', '--reflink=auto', from, file], { step: 'fake hetzner' });
-    await run('truncate', ['--size', String(gigabytes * 1e9), file], { step: 'fake hetzner' });
+    await run('truncate', ['--size', String(gigabytes * this.#gigabyte), file], { step: 'fake hetzner' });
     return file;
   }
 

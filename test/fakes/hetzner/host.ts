@@ -8,6 +8,7 @@ import { LABELS } from '../../../src/verify/targets/docker-objects.ts';
 import { FOLDER, Loop } from './loop.ts';
 
 const STEP = { step: 'fake hetzner' };
+const BOX_KEY = '/root/box_host_key';
 
 /** Nothing of a user's or the image's own sshd: keys of one file, one host key, no PAM (nobody runs as PID 1). */
 const sshd = (name: string, port: number) => `
@@ -39,13 +40,21 @@ export class RescueHost {
   /** Under it are the disks of the fake's servers. */
   readonly folder: string;
   readonly address: string;
+  /** Public SSH host key (`ssh-ed25519 AAAA…`) of every machine that it lends its network to. */
+  readonly hostKey: string;
   readonly #id: string;
   readonly #network: ContainerNetwork;
   readonly #loop: Loop;
 
-  private constructor(folder: string, address: string, id: string, network: ContainerNetwork, loop: Loop) {
+  private constructor(
+    folder: string,
+    { address, hostKey, id }: { address: string; hostKey: string; id: string },
+    network: ContainerNetwork,
+    loop: Loop,
+  ) {
     this.folder = folder;
     this.address = address;
+    this.hostKey = hostKey;
     this.#id = id;
     this.#network = network;
     this.#loop = loop;
@@ -68,10 +77,11 @@ export class RescueHost {
     const id = stdout.trim();
     const format = `{{(index .NetworkSettings.Networks "${network.name}").IPAddress}}`;
     const address = (await run('docker', ['inspect', '--format', format, id], STEP)).stdout.trim();
-    const host = new RescueHost(folder, address, id, network, loop);
     // Accounts that can log in by key; the agent's shell of the image wants its systemd.
-    await host.exec(`usermod -p '*' root; usermod -p '*' -s /bin/sh -d / ${AGENT.name}; mkdir -p ${PATHS.lib}/boot`);
-    return host;
+    const accounts = `usermod -p '*' root; usermod -p '*' -s /bin/sh -d / ${AGENT.name}; mkdir -p ${PATHS.lib}/boot`;
+    const key = `ssh-keygen -q -t ed25519 -N '' -f ${BOX_KEY}; cut -d' ' -f1,2 ${BOX_KEY}.pub`;
+    const hostKey = (await exec(id, `${accounts}; ${key}`)).trim();
+    return new RescueHost(folder, { address, hostKey, id }, network, loop);
   }
 
   /** The rescue system of a server: root by the keys, the server's own disk. */
@@ -82,12 +92,15 @@ export class RescueHost {
 
   /**
    * The network side of a machine whose console was recorded: its SSH port, its user's keys, and what it tells.
-   * @param hostKey private key in OpenSSH's form; none: it makes one.
+   * @param hostKey private key in OpenSSH's form; none: that of `this.hostKey`.
    */
   async box(port: number, keys: string[], hostKey: string | undefined): Promise<void> {
-    const key = hostKey ? `mkdir -p /run/box; cat > /run/box/host_key <<'END'\n${hostKey.trimEnd()}\nEND\n` : '';
+    const own = `cp ${BOX_KEY} /run/box/host_key\n`;
+    const key = hostKey ? `cat > /run/box/host_key <<'END'\n${hostKey.trimEnd()}\nEND\n` : own;
     const tell = `printf '#!/bin/sh\\ncat /run/box/console\\n' > ${PATHS.lib}/boot/tell; chmod 755 ${PATHS.lib}/boot/tell`;
-    await this.exec(`rm -rf /run/box; ${key}${sshd('box', port)}cat > keys <<'END'\n${keys.join('\n')}\nEND\n${tell}`);
+    await this.exec(
+      `rm -rf /run/box; mkdir -p /run/box; ${key}${sshd('box', port)}cat > keys <<'END'\n${keys.join('\n')}\nEND\n${tell}`,
+    );
   }
 
   /** What the box of `box` tells from now on. */
@@ -103,9 +116,8 @@ export class RescueHost {
   }
 
   /** Runs a script in the container. @returns its standard output. */
-  async exec(script: string): Promise<string> {
-    const words = ['exec', '--interactive', this.#id, 'sh', '-eu'];
-    return (await run('docker', words, { ...STEP, input: script })).stdout;
+  exec(script: string): Promise<string> {
+    return exec(this.#id, script);
   }
 
   async close(): Promise<void> {
@@ -114,4 +126,8 @@ export class RescueHost {
     await this.#loop.close();
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+async function exec(id: string, script: string): Promise<string> {
+  return (await run('docker', ['exec', '--interactive', id, 'sh', '-eu'], { ...STEP, input: script })).stdout;
 }

@@ -27,6 +27,11 @@ export interface HetznerOptions {
   host?: RescueHost;
   /** Milliseconds that each action takes. */
   actionMs?: number;
+  /**
+   * Bytes that a GB of a server's disk has; 40 of them are the smallest. Default 4 MiB, so that whoever reads a whole
+   * disk is soon done; 1e9 for real images.
+   */
+  gigabyte?: number;
 }
 
 export interface FakeHetzner extends FakeCloud {
@@ -45,7 +50,10 @@ export interface FakeHetzner extends FakeCloud {
 /** Starts a stateful Hetzner Cloud API on loopback. It knows the description's rules, and nothing of our code. */
 export async function startFakeHetzner(options: HetznerOptions = {}): Promise<FakeHetzner> {
   const machines = new Machines(options);
-  const project = new Project(machines, options.actionMs ?? 60);
+  const project = new Project(machines, {
+    actionMs: options.actionMs ?? 60,
+    gigabyte: options.gigabyte ?? 4 * 1024 * 1024,
+  });
   const handlers = callsOf(project);
   const token = randomBytes(32).toString('hex');
   let remaining = 3600;

@@ -13,13 +13,14 @@ export class Project {
   readonly images = new Map<number, Image>();
   readonly sshKeys = new Map<number, SshKey>();
   readonly actions: Actions;
-  readonly disks = new Disks();
+  readonly disks: Disks;
   readonly #machines: Machines;
   #lastId = 1000;
 
-  /** @param actionMs milliseconds that each action takes beyond its work. */
-  constructor(machines: Machines, actionMs: number) {
+  /** Milliseconds that each action takes beyond its work; bytes that a GB of a disk has. */
+  constructor(machines: Machines, { actionMs, gigabyte }: { actionMs: number; gigabyte: number }) {
     this.#machines = machines;
+    this.disks = new Disks(gigabyte);
     this.actions = new Actions(actionMs, () => ++this.#lastId);
     for (const [name, flavor, version] of [
       ['ubuntu-24.04', 'ubuntu', '24.04'],
