@@ -3,6 +3,7 @@ import { createCipheriv, createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, openSync, readSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ExecutionContext } from 'ava';
 import { openAws } from '../../src/clouds/aws/index.ts';
 import { TIMES, type Times } from '../../src/clouds/aws/times.ts';
 import type { Cloud, Parent, Published, RawDisk, UploadJob } from '../../src/clouds/cloud.ts';
@@ -29,16 +30,40 @@ export function folder(): string {
   return mkdtempSync(join(tmpdir(), 'clawdy-aws-'));
 }
 
+/** What this process has written since the fake was started, on both outputs: the SDK's own warnings, ours. */
+export const output: string[] = [];
+
+function listen(): () => void {
+  output.length = 0;
+  const streams = [process.stdout, process.stderr].map((stream) => ({ stream, write: stream.write }));
+  for (const { stream, write } of streams)
+    stream.write = ((chunk: string | Uint8Array, ...rest: never[]) => {
+      output.push(String(chunk));
+      return write.call(stream, chunk, ...rest);
+    }) as typeof stream.write;
+  return () => {
+    for (const { stream, write } of streams) stream.write = write;
+  };
+}
+
 /** Its environment is this process' own, as it would be of anybody who publishes. */
-export async function fakeAws(hypervisor: Hypervisor = echo): Promise<FakeAws> {
+export async function fakeAws(t: ExecutionContext, hypervisor: Hypervisor = echo): Promise<FakeAws> {
   const fake = await startFakeAws({ hypervisor, dir: folder(), region: REGION });
   for (const key of Object.keys(process.env)) if (key.startsWith('AWS_')) delete process.env[key];
   Object.assign(process.env, fake.env);
+  t.teardown(() => fake.close());
+  t.teardown(listen());
   return fake;
 }
 
-export function openCloud(times: Partial<Times> = {}, regions: string[] = []): Promise<Cloud> {
-  return openAws({ regions }, { ...FAST, ...times });
+export async function openCloud(
+  t: ExecutionContext,
+  times: Partial<Times> = {},
+  regions: string[] = [],
+): Promise<Cloud> {
+  const cloud = await openAws({ regions }, { ...FAST, ...times });
+  t.teardown(() => cloud.close());
+  return cloud;
 }
 
 export interface TestDisk extends RawDisk {

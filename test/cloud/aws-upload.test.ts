@@ -19,8 +19,8 @@ import {
 const parentOf = (snapshotId: string, { size, blocks }: TestDisk): Parent => ({ snapshotId, size, blocks });
 
 test.serial('built on an earlier snapshot only what differs is sent, and zeros for what became zero', async (t) => {
-  const fake = await fakeAws();
-  const cloud = await openCloud();
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t);
   const first = await disk();
   const { snapshotId } = await publish(cloud, jobOf(first, { image: 'one' }));
   const next = await disk((write) => {
@@ -45,15 +45,13 @@ test.serial('built on an earlier snapshot only what differs is sent, and zeros f
   // The same disk once more: nothing but the two calls that begin and complete.
   const same = await publish(cloud, jobOf(next, { image: 'three', parent: parentOf(made.snapshotId, next) }));
   t.is(same.bytesSent, 0);
-  cloud.close();
-  await fake.close();
 });
 
 test.serial(
   'a parent that is gone, larger or encrypted, or an account that encrypts everything, means a whole upload',
   async (t) => {
-    const fake = await fakeAws();
-    const cloud = await openCloud();
+    const fake = await fakeAws(t);
+    const cloud = await openCloud(t);
     const raw = await disk();
     const { snapshotId } = await publish(cloud, jobOf(raw, { image: 'one' }));
     const parent = parentOf(snapshotId, raw);
@@ -81,8 +79,8 @@ test.serial(
 );
 
 test.serial('an upload that is interrupted goes on from what was acknowledged, in the same snapshot', async (t) => {
-  const fake = await fakeAws();
-  const cloud = await openCloud();
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t);
   // 100 blocks, so that the workers' 32 aren't all of them.
   const raw = await disk((write) => {
     for (let block = 10; block < 100; block++) write(block, seeded(block));
@@ -105,15 +103,13 @@ test.serial('an upload that is interrupted goes on from what was acknowledged, i
   t.is(fake.calls.filter((name) => name === 'StartSnapshot').length, 1);
   t.is(await fake.rawSha256(REGION, made.imageId, raw.size), raw.rawSha256);
   t.deepEqual(await cloud.orphans(REGION), []);
-  cloud.close();
-  await fake.close();
 });
 
 test.serial(
   'cut off after each call in turn, before the answer came: the next run ends with one image and nothing else',
   async (t) => {
-    const fake = await fakeAws();
-    const cloud = await openCloud({ retry: 300, fresh: 1000 });
+    const fake = await fakeAws(t);
+    const cloud = await openCloud(t, { retry: 300, fresh: 1000 });
     const raw = await disk();
     const names = [
       'StartSnapshot',
@@ -148,8 +144,8 @@ test.serial(
 );
 
 test.serial('answers that get lost in one run make nothing twice', async (t) => {
-  const fake = await fakeAws();
-  const cloud = await openCloud();
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t);
   const raw = await disk();
   const seen = new Set<string>();
   fake.fault = (name) => {
@@ -160,13 +156,11 @@ test.serial('answers that get lost in one run make nothing twice', async (t) => 
   const { imageId } = await publish(cloud, jobOf(raw));
   t.is(await fake.rawSha256(REGION, imageId, raw.size), raw.rawSha256);
   t.is(fake.live().length, 2);
-  cloud.close();
-  await fake.close();
 });
 
 test.serial('a snapshot that failed is discarded, and a new one begun', async (t) => {
-  const fake = await fakeAws();
-  const cloud = await openCloud();
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t);
   const raw = await disk();
   const job = jobOf(raw);
   fake.onCall = (name) => {
@@ -179,13 +173,11 @@ test.serial('a snapshot that failed is discarded, and a new one begun', async (t
   t.is(made.bytesSent, 15 * BLOCK_BYTES);
   t.is(await fake.rawSha256(REGION, made.imageId, raw.size), raw.rawSha256);
   t.is(fake.live().length, 2);
-  cloud.close();
-  await fake.close();
 });
 
 test.serial('bytes that differ from what was verified are never sent', async (t) => {
-  const fake = await fakeAws();
-  const cloud = await openCloud();
+  await fakeAws(t);
+  const cloud = await openCloud(t);
   for (const [block, why] of [
     [13, 'a block that has a digest'],
     [128, 'the tail'],
@@ -200,13 +192,11 @@ test.serial('bytes that differ from what was verified are never sent', async (t)
       why,
     );
   }
-  cloud.close();
-  await fake.close();
 });
 
 test.serial('memory stays flat: one buffer for each worker, however large the disk', async (t) => {
-  const fake = await fakeAws();
-  const cloud = await openCloud();
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t);
   const raw = await disk((write) => {
     for (let block = 0; block < 400; block++) write(block, seeded(block));
   }, 200 * MIB);
@@ -220,6 +210,4 @@ test.serial('memory stays flat: one buffer for each worker, however large the di
   // The fake lives in this process and holds each body once or twice too; the disk is 200 MiB.
   t.true(most < 140 * MIB, `${Math.round(most / MIB)} MiB`);
   t.log(`${Math.round(most / MIB)} MiB of buffers at most, the fake's included, for ${raw.size / MIB} MiB`);
-  cloud.close();
-  await fake.close();
 });

@@ -18,8 +18,8 @@ const inputs = () => ({
 test.serial(
   'what is uploaded and registered is bit for bit the disk, sparse, labelled, and as AWS should run it',
   async (t) => {
-    const fake = await fakeAws();
-    const cloud = await openCloud();
+    const fake = await fakeAws(t);
+    const cloud = await openCloud(t);
     const raw = await disk();
     const job = jobOf(raw);
     const { bytesSent, imageId, snapshotId } = await publish(cloud, job);
@@ -57,8 +57,8 @@ test.serial(
 test.serial(
   'the whole use: copy, boot, prove, channels, what uses it, deprecate, remove, orphans; the policy allows exactly that',
   async (t) => {
-    const fake = await fakeAws();
-    const cloud = await openCloud({}, [REGION, OTHER]);
+    const fake = await fakeAws(t);
+    const cloud = await openCloud(t, {}, [REGION, OTHER]);
     t.deepEqual(cloud.regions, [REGION, OTHER]);
     const raw = await disk();
     const job = jobOf(raw);
@@ -189,8 +189,8 @@ test.serial(
 );
 
 test.serial('doctor names each action that the role lacks, and changes nothing', async (t) => {
-  const fake = await fakeAws();
-  const cloud = await openCloud();
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t);
   fake.behaviour.denied = new Set(['ec2:RegisterImage', 'ec2:CopyImage', 'ssm:GetParametersByPath']);
   const checks = await cloud.doctor();
   const failed = checks.filter(({ ok }) => !ok);
@@ -203,13 +203,11 @@ test.serial('doctor names each action that the role lacks, and changes nothing',
   t.deepEqual(fake.live(), []);
   fake.behaviour.denied = new Set(['ec2:DescribeImages']);
   t.like((await cloud.doctor())[1], { ok: false, name: `aws ${REGION}` });
-  cloud.close();
-  await fake.close();
 });
 
 test.serial('a zone that is out of a type gives another; out of all, a clear end without a machine', async (t) => {
-  const fake = await fakeAws();
-  const cloud = await openCloud();
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t);
   const raw = await disk();
   const job = jobOf(raw);
   const registered = await publish(cloud, job);
@@ -219,15 +217,13 @@ test.serial('a zone that is out of a type gives another; out of all, a clear end
   await probe.remove();
   fake.behaviour.noCapacity = new Set(['t3.small', 't3a.small', 't3.medium', 'm5.large']);
   await t.throwsAsync(cloud.boot(job, registered, inputs()), { instanceOf: BuildError, message: /no capacity/ });
-  cloud.close();
-  await fake.close();
 });
 
 test.serial(
   'an image that fails is made anew, of the same upload; a snapshot that AWS keeps is deleted after its image',
   async (t) => {
-    const fake = await fakeAws();
-    const cloud = await openCloud();
+    const fake = await fakeAws(t);
+    const cloud = await openCloud(t);
     const raw = await disk();
     const job = jobOf(raw);
     await cloud.upload(job);
@@ -265,8 +261,8 @@ test.serial(
 );
 
 test.serial('lists of many pages are read whole', async (t) => {
-  const fake = await fakeAws();
-  const cloud = await openCloud();
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t);
   for (const name of ['one', 'two', 'three']) await publish(cloud, jobOf(await disk(), { image: `debian-13-${name}` }));
   const image = (await cloud.list(REGION))[0];
   for (const base of ['debian-12', 'debian-13', 'ubuntu-24.04']) await cloud.setChannel(REGION, base, 'latest', image);
@@ -275,43 +271,38 @@ test.serial('lists of many pages are read whole', async (t) => {
   t.is(images.length, 3);
   t.is(images.find(({ imageId }) => imageId === image?.imageId)?.channels.length, 3);
   t.deepEqual(await cloud.orphans(REGION), []);
-  cloud.close();
-  await fake.close();
 });
 
 test.serial('without region or credentials, or with a wrong region, opening says what to do', async (t) => {
-  const fake = await fakeAws();
+  await fakeAws(t);
   const region = process.env.AWS_REGION;
-  const wrong = await t.throwsAsync(openCloud({}, ['frankfurt']), { instanceOf: BuildError });
+  const wrong = await t.throwsAsync(openCloud(t, {}, ['frankfurt']), { instanceOf: BuildError });
   t.is(wrong.exitCode, EXIT.input);
   delete process.env.AWS_REGION;
   delete process.env.AWS_DEFAULT_REGION;
-  const missing = await t.throwsAsync(openCloud(), { instanceOf: BuildError, message: 'no region is configured' });
+  const missing = await t.throwsAsync(openCloud(t), { instanceOf: BuildError, message: 'no region is configured' });
   t.is(missing.exitCode, EXIT.input);
   process.env.AWS_REGION = region;
   delete process.env.AWS_ACCESS_KEY_ID;
-  const keyless = await t.throwsAsync(openCloud(), { instanceOf: BuildError, message: /looking for credentials/ });
+  const keyless = await t.throwsAsync(openCloud(t), { instanceOf: BuildError, message: /looking for credentials/ });
   t.is(keyless.exitCode, EXIT.input);
-  await fake.close();
 });
 
 test.serial('the price has a line for sending, trying and keeping in each region', async (t) => {
-  const fake = await fakeAws();
-  const cloud = await openCloud({}, [REGION, OTHER]);
+  await fakeAws(t);
+  const cloud = await openCloud(t, {}, [REGION, OTHER]);
   const raw = await disk();
   const lines = await cloud.price(jobOf(raw).image, 1000 * BLOCK_BYTES);
   t.is(lines.length, 6);
   t.like(lines[0], { amount: 0.006, currency: 'USD', per: 'once' });
   t.true(lines.every(({ amount }) => amount > 0));
-  cloud.close();
-  await fake.close();
 });
 
 test.serial('a machine gets the labels that the policy asks for', async (t) => {
-  const fake = await fakeAws();
+  const fake = await fakeAws(t);
   const client = new EC2Client({});
   // The fake refuses tags on what RunInstances doesn't make, as the API does.
-  const cloud = await openCloud();
+  const cloud = await openCloud(t);
   const { imageId } = await publish(cloud, jobOf(await disk()));
   const call = new RunInstancesCommand({
     ImageId: imageId,
@@ -322,6 +313,4 @@ test.serial('a machine gets the labels that the policy asks for', async (t) => {
   });
   await t.throwsAsync(client.send(call), { name: 'InvalidParameterValue' });
   client.destroy();
-  cloud.close();
-  await fake.close();
 });
