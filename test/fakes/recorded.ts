@@ -46,10 +46,12 @@ async function digestOf(disk: string): Promise<string> {
     const { buffer } = await file.read(Buffer.alloc(SMALL_BYTES), 0, SMALL_BYTES, 0);
     hash.update(buffer);
     const rest = Buffer.alloc(1024 * 1024);
+    const zeros = Buffer.alloc(rest.length);
     for (let at = SMALL_BYTES; ; at += rest.length) {
       const { bytesRead } = await file.read(rest, 0, rest.length, at);
       if (!bytesRead) return hash.digest('hex');
-      if (rest.subarray(0, bytesRead).some(Boolean)) throw new Error(`${disk} has bytes behind the image`);
+      if (!rest.subarray(0, bytesRead).equals(zeros.subarray(0, bytesRead)))
+        throw new Error(`${disk} has bytes behind the image`);
     }
   } finally {
     await file.close();
