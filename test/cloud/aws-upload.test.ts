@@ -195,7 +195,7 @@ test.serial('bytes that differ from what was verified are never sent', async (t)
 });
 
 test.serial('memory stays flat: one buffer for each worker, however large the disk', async (t) => {
-  const fake = await fakeAws(t);
+  await fakeAws(t);
   const cloud = await openCloud(t);
   const raw = await disk((write) => {
     for (let block = 0; block < 400; block++) write(block, seeded(block));

@@ -78,6 +78,7 @@ test.serial(
     const head = seeded(0).subarray(0, 16).toString('hex');
     t.is(await probe.transcript(), `instance ${probe.instanceId}, disk ${head}\n`);
     t.false(JSON.stringify(job.notes).includes('one-time-token'));
+    t.deepEqual((await cloud.list(REGION))[0]?.usedBy, [], 'a machine of ours that only looks is no use of the image');
     t.deepEqual(
       (await cloud.orphans(REGION)).map(({ kind, id, run }) => ({ kind, id, run })),
       [{ kind: 'instance', id: probe.instanceId, run: job.run }],
@@ -228,7 +229,7 @@ test.serial(
     const job = jobOf(raw);
     await cloud.upload(job);
     fake.behaviour.failNextImage = true;
-    await t.throwsAsync(cloud.register(job), { instanceOf: BuildError, message: /failed: Internal failure/ });
+    await t.throwsAsync(cloud.register(job), { instanceOf: BuildError, message: /is failed: Internal failure/ });
     const { imageId } = await cloud.register(job);
     t.is(await fake.rawSha256(REGION, imageId, raw.size), raw.rawSha256);
     t.deepEqual(
@@ -298,19 +299,37 @@ test.serial('the price has a line for sending, trying and keeping in each region
   t.true(lines.every(({ amount }) => amount > 0));
 });
 
-test.serial('a machine gets the labels that the policy asks for', async (t) => {
+test.serial(
+  "a machine's metadata are as its image and its launch say; the fake refuses labels on what a launch doesn't make",
+  async (t) => {
+    const fake = await fakeAws(t);
+    const client = new EC2Client({});
+    t.teardown(() => client.destroy());
+    const cloud = await openCloud(t);
+    const { imageId } = await publish(cloud, jobOf(await disk()));
+    const run = (more: object) =>
+      client.send(
+        new RunInstancesCommand({ ImageId: imageId, InstanceType: 't3.small', MinCount: 1, MaxCount: 1, ...more }),
+      );
+    await t.throwsAsync(run({ TagSpecifications: [{ ResourceType: 'image', Tags: [] }] }), {
+      name: 'InvalidParameterValue',
+    });
+    await t.throwsAsync(run({ UserData: 'not base64!' }), { name: 'InvalidUserData.Malformed' });
+    await t.throwsAsync(run({ MetadataOptions: { HttpTokens: 'always' } }), { name: 'InvalidParameterValue' });
+    // Registered with ImdsSupport v2.0: tokens, but two hops, which is why the boot asks for one.
+    const { Instances } = await run({});
+    t.like(Instances?.[0]?.MetadataOptions, { HttpTokens: 'required', HttpPutResponseHopLimit: 2 });
+    t.is(fake.live().filter(({ kind }) => kind === 'instance').length, 1);
+  },
+);
+
+test.serial('where AWS has no look-up of what uses an image, every image counts as used', async (t) => {
   const fake = await fakeAws(t);
-  const client = new EC2Client({});
-  // The fake refuses tags on what RunInstances doesn't make, as the API does.
   const cloud = await openCloud(t);
-  const { imageId } = await publish(cloud, jobOf(await disk()));
-  const call = new RunInstancesCommand({
-    ImageId: imageId,
-    InstanceType: 't3.small',
-    MinCount: 1,
-    MaxCount: 1,
-    TagSpecifications: [{ ResourceType: 'image', Tags: [] }],
-  });
-  await t.throwsAsync(client.send(call), { name: 'InvalidParameterValue' });
-  client.destroy();
+  await publish(cloud, jobOf(await disk()));
+  fake.fault = (name) =>
+    name === 'DescribeImageReferences'
+      ? { kind: 'error', status: 400, code: 'InvalidAction', message: 'The action is not valid for this web service.' }
+      : undefined;
+  t.is((await cloud.list(REGION))[0]?.usedBy.length, 1);
 });

@@ -15,6 +15,8 @@ import type { Session } from './session.ts';
 import { deleteSnapshot, snapshotOf } from './snapshots.ts';
 import { uploadedSnapshot } from './upload.ts';
 
+const BECOMING = new Set(['pending', 'transient']);
+
 const ROOT_DEVICE = '/dev/sda1';
 
 /** @see Cloud.register */
@@ -122,10 +124,11 @@ export async function available(session: Session, { region, detail }: Job, image
   return session.until(`image ${imageId}`, session.times.image, async () => {
     const [found] = await describe(session, region, { ids: [imageId] });
     if (found?.State === 'available') return found;
-    if (found ? FAILED.has(found.State ?? '') : performance.now() > freshUntil)
+    // Failed, or disabled by somebody: it will not become usable by itself.
+    if (found ? !BECOMING.has(found.State ?? '') : performance.now() > freshUntil)
       throw new BuildError(
         'aws',
-        `image ${imageId} failed${reasonOf(found)}`,
+        `image ${imageId} ${found ? `is ${found.State}` : 'is gone'}${reasonOf(found)}`,
         'run the same command again: it makes the image anew',
       );
     detail(`${imageId} in ${region}: ${found?.State ?? 'not known everywhere yet'}`);

@@ -1,8 +1,10 @@
-import { DescribeImageReferencesCommand, type Image } from '@aws-sdk/client-ec2';
+import { DescribeImageReferencesCommand, type Image, type ImageReference } from '@aws-sdk/client-ec2';
 import { type CloudImage, LABELS } from '../cloud.ts';
 import { channelsOf, isChannelArn } from './channels.ts';
 import { describe, FAILED, snapshotIdOf } from './describe.ts';
+import { codeOf } from './errors.ts';
 import { labelsFrom, OURS } from './labels.ts';
+import { machines } from './probe.ts';
 import type { Session } from './session.ts';
 
 /** DescribeImageReferences takes no more images at once. */
@@ -48,28 +50,50 @@ function iso(time: string | undefined): string | undefined {
   return time ? new Date(time).toISOString() : undefined;
 }
 
-/** Image → ARNs of the account's resources that use it: instances, launch templates, parameters, recipes; but our channels. */
+/** Where AWS can't say what uses an image, somebody may: it isn't removed. */
+const UNKNOWN = "whatever AWS can't name in this region";
+
+/**
+ * Image → ARNs of the account's resources that use it: instances, launch templates, parameters, recipes. Our channels and
+ * the machines that we boot to look at an image aren't use.
+ */
 async function usersOf(session: Session, region: string, ids: string[]): Promise<Map<string, string[]>> {
+  const found: ImageReference[] = [];
+  for (let at = 0; at < ids.length; at += AT_ONCE)
+    found.push(...(await referencesTo(session, region, ids.slice(at, at + AT_ONCE))));
+  const isInstance = ({ Arn }: ImageReference) => Arn?.includes(':instance/') ?? false;
+  const ours = found.some(isInstance) ? (await machines(session, region)).map(({ InstanceId }) => InstanceId) : [];
   const users = new Map<string, string[]>();
-  for (let at = 0; at < ids.length; at += AT_ONCE) {
-    let next: string | undefined;
-    do {
-      const page = await session.ask(
-        'looking for what uses the images',
-        () =>
-          session.ec2(region).send(
-            new DescribeImageReferencesCommand({
-              ImageIds: ids.slice(at, at + AT_ONCE),
-              IncludeAllResourceTypes: true,
-              NextToken: next,
-            }),
-          ),
-        { fresh: true },
-      );
-      for (const { ImageId, Arn } of page.ImageReferences ?? [])
-        if (ImageId && Arn && !isChannelArn(Arn)) users.set(ImageId, [...(users.get(ImageId) ?? []), Arn]);
-      next = page.NextToken;
-    } while (next);
+  for (const { ImageId = '', Arn = '' } of found) {
+    if (isChannelArn(Arn) || ours.includes(Arn.split(':instance/')[1])) continue;
+    users.set(ImageId, [...(users.get(ImageId) ?? []), Arn]);
   }
   return users;
+}
+
+async function referencesTo(session: Session, region: string, ids: string[]): Promise<ImageReference[]> {
+  const found: ImageReference[] = [];
+  let next: string | undefined;
+  do {
+    const page = await session.ask(
+      'looking for what uses the images',
+      async () => {
+        try {
+          return await session
+            .ec2(region)
+            .send(
+              new DescribeImageReferencesCommand({ ImageIds: ids, IncludeAllResourceTypes: true, NextToken: next }),
+            );
+        } catch (error) {
+          // Younger than the rest of the API, and not in every partition.
+          if (!['InvalidAction', 'UnsupportedOperation'].includes(codeOf(error))) throw error;
+          return { ImageReferences: ids.map((ImageId) => ({ ImageId, Arn: UNKNOWN })), NextToken: undefined };
+        }
+      },
+      { fresh: true },
+    );
+    found.push(...(page.ImageReferences ?? []));
+    next = page.NextToken;
+  } while (next);
+  return found;
 }

@@ -145,6 +145,11 @@ async function look(session: Session, region: string, instanceId: string): Promi
 
 /** Machines that were booted to look at images, those of one run or all, and still cost. */
 export async function probes(session: Session, region: string, run?: string): Promise<Instance[]> {
+  return (await machines(session, region, run)).filter(({ State }) => !OVER.has(State?.Name ?? ''));
+}
+
+/** The same with those that are over, which AWS knows for an hour. */
+export async function machines(session: Session, region: string, run?: string): Promise<Instance[]> {
   const found: Instance[] = [];
   let next: string | undefined;
   do {
@@ -160,7 +165,7 @@ export async function probes(session: Session, region: string, run?: string): Pr
     found.push(...(page.Reservations ?? []).flatMap(({ Instances }) => Instances ?? []));
     next = page.NextToken;
   } while (next);
-  return found.filter(({ State }) => !OVER.has(State?.Name ?? ''));
+  return found;
 }
 
 /** Ends a machine, its disk with it, and waits until it is over; may be called twice. */
