@@ -255,6 +255,7 @@ for (const [what, { prepare, hint, exitCode }] of Object.entries(final)) {
     t.is(error.exitCode, exitCode);
     t.false(renderError(error).includes('    at '), 'no stack');
     t.is(error.cause, undefined);
+    t.notRegex(error.message, /security-token/, 'what AWS quotes of the request is left out');
     assertSilent(t, fake, job, error);
   });
 }
