@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
+import { PutSnapshotBlockCommand } from '@aws-sdk/client-ebs';
 import { BuildError } from '../../process/errors.ts';
 import { BLOCK_BYTES } from '../../seal/digest.ts';
 import type { RawDisk } from '../cloud.ts';
@@ -74,6 +75,28 @@ export class BlockReader {
     buffer.fill(0, length);
     return length;
   }
+}
+
+/** The call that puts one block, its checksum and signature over the digest that was just computed. */
+export function putBlock(snapshotId: string, index: number, block: Buffer, sha256: Buffer): PutSnapshotBlockCommand {
+  const command = new PutSnapshotBlockCommand({
+    SnapshotId: snapshotId,
+    BlockIndex: index,
+    BlockData: block,
+    DataLength: BLOCK_BYTES,
+    Checksum: sha256.toString('base64'),
+    ChecksumAlgorithm: 'SHA256',
+  });
+  // The signature is over the same digest; the SDK would hash every block a second time.
+  command.middlewareStack.add(
+    (next) => (args) => {
+      const { headers } = args.request as { headers: Record<string, string> };
+      headers['x-amz-content-sha256'] = sha256.toString('hex');
+      return next(args);
+    },
+    { step: 'build', name: 'clawdy-digest' },
+  );
+  return command;
 }
 
 function sha256(bytes: Buffer): Buffer {

@@ -1,9 +1,9 @@
-import { CompleteSnapshotCommand, PutSnapshotBlockCommand, StartSnapshotCommand } from '@aws-sdk/client-ebs';
+import { CompleteSnapshotCommand, StartSnapshotCommand } from '@aws-sdk/client-ebs';
 import pMap from 'p-map';
 import { BLOCK_BYTES } from '../../seal/digest.ts';
 import { changedBlocks } from '../blocks.ts';
 import { labelsOf, type Parent, type RawDisk, type UploadJob } from '../cloud.ts';
-import { BlockReader } from './blocks.ts';
+import { BlockReader, putBlock } from './blocks.ts';
 import { codeOf, isGone } from './errors.ts';
 import { tagsOf, tokenOf } from './labels.ts';
 import { type Session, WORKERS } from './session.ts';
@@ -172,21 +172,14 @@ async function send(
     job.note({ [NOTE.acknowledged]: String(begun.acknowledged + inOrder) });
   };
   const put = (index: number) =>
-    reader.with(index, (block, digest) =>
+    reader.with(index, (block, sha256) =>
       session.ask(
         `block ${index}`,
-        () =>
-          session.ebs(job.region).send(
-            new PutSnapshotBlockCommand({
-              SnapshotId: begun.snapshotId,
-              BlockIndex: index,
-              BlockData: block,
-              DataLength: BLOCK_BYTES,
-              Checksum: digest.toString('base64'),
-              ChecksumAlgorithm: 'SHA256',
-            }),
-          ),
-        { fresh: true, detail: job.detail },
+        () => session.ebs(job.region).send(putBlock(begun.snapshotId, index, block, sha256)),
+        {
+          fresh: true,
+          detail: job.detail,
+        },
       ),
     );
   await pMap(
