@@ -1,6 +1,6 @@
 /** What the tests of AWS share: a fake, a disk, jobs that note, and a machine that only repeats what it was given. */
 import { createCipheriv, createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, openSync, readSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { mkdtempSync, openSync, readSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
@@ -26,9 +26,14 @@ export const echo: Hypervisor = {
   },
 };
 
+/** An empty folder that goes with this process: disks and blocks of a whole run are hundreds of megabytes. */
 export function folder(): string {
-  return mkdtempSync(join(tmpdir(), 'clawdy-aws-'));
+  const made = mkdtempSync(join(tmpdir(), 'clawdy-aws-'));
+  process.once('exit', () => rmSync(made, { recursive: true, force: true }));
+  return made;
 }
+
+process.setMaxListeners(0);
 
 /** What this process has written since the fake was started, on both outputs: the SDK's own warnings, ours. */
 export const output: string[] = [];
