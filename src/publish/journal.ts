@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import type { Published } from '../clouds/cloud.ts';
 import { writeWhole } from '../launch/write-once.ts';
-import { inputError } from '../process/errors.ts';
+import { BuildError, inputError } from '../process/errors.ts';
 
 const bytes = z.number().int().nonnegative();
 
@@ -127,9 +127,23 @@ export class Journal {
   }
 
   save(): void {
-    mkdirSync(this.#dir, { recursive: true });
     const document = journalSchema.parse({ schema: 1, image: this.image, publications: this.publications });
-    writeWhole(fileOf(this.#dir, this.image.id), `${JSON.stringify(document, null, 2)}\n`, 'always');
+    const text = `${JSON.stringify(document, null, 2)}\n`;
+    inFolder(this.#dir, () => writeWhole(fileOf(this.#dir, this.image.id), text, 'always'));
+  }
+}
+
+/** Writes there. @throws BuildError: what isn't in the journal isn't done. */
+function inFolder(dir: string, write: () => void): void {
+  try {
+    mkdirSync(dir, { recursive: true });
+    write();
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === undefined) throw cause;
+    const why = code === 'ENOSPC' ? 'the disk is full' : code;
+    const hint = 'make room, or set CLAWDY_PUBLICATIONS; then publish again';
+    throw new BuildError('publish', `the journal in ${dir} can't be written: ${why}`, hint, { cause });
   }
 }
 
@@ -167,8 +181,8 @@ export function readBlocks(file: string): Blocks {
 
 /** Keeps the block digests beside the journal: the next image's upload sends what differs from them. */
 export function keepBlocks(dir: string, id: string, from: string): void {
-  mkdirSync(dir, { recursive: true });
-  copyFileSync(from, blocksFile(dir, id));
+  readBlocks(from);
+  inFolder(dir, () => copyFileSync(from, blocksFile(dir, id)));
 }
 
 export function blocksFile(dir: string, id: string): string {

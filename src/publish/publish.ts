@@ -50,17 +50,28 @@ export async function publish(inputs: PublishInputs, progress: Progress): Promis
   keepBlocks(dir, image.id, join(imageDir, 'blocks.json'));
   const publications: PublishResult['publications'] = [];
   let home: (Registered & { region: string }) | undefined;
-  for (const region of cloud.regions) {
-    const before = await entryOf(cloud, journal, region);
-    const there = before.state === 'recorded';
-    const entry = there ? before : await inRegion(inputs, journal, before, home, progress);
-    const ids = idsOf(entry);
-    home ??= { ...ids, region };
-    const { bytes_sent, bytes_total, seconds } = entry;
-    const what = there ? { bytes_sent: 0, seconds: 0 } : { bytes_sent, seconds };
-    publications.push({ region, image_id: ids.imageId, snapshot_id: ids.snapshotId, ...what, bytes_total });
+  const interrupted = () => progress.say(interruptedHint(cloud.name));
+  process.once('exit', interrupted);
+  try {
+    for (const region of cloud.regions) {
+      const before = await entryOf(cloud, journal, region);
+      const there = before.state === 'recorded';
+      const entry = there ? before : await inRegion(inputs, journal, before, home, progress);
+      const ids = idsOf(entry);
+      home ??= { ...ids, region };
+      const { bytes_sent, bytes_total, seconds } = entry;
+      const what = there ? { bytes_sent: 0, seconds: 0 } : { bytes_sent, seconds };
+      publications.push({ region, image_id: ids.imageId, snapshot_id: ids.snapshotId, ...what, bytes_total });
+    }
+  } finally {
+    process.off('exit', interrupted);
   }
   return { image: image.id, cloud: cloud.name, publications };
+}
+
+/** Ctrl-C ends the process where it is; what it has made may go on costing. */
+function interruptedHint(cloud: string): string {
+  return `!! interrupted: the same command goes on where this one was; npm run prune -- --cloud ${cloud} removes what it made`;
 }
 
 function idsOf({ image_id, snapshot_id, region }: Publication): Registered {
@@ -81,6 +92,8 @@ async function entryOf(cloud: Cloud, journal: Journal, region: string): Promise<
   const [found] = there.filter(({ deprecated }) => deprecated === undefined);
   if (!found) return journal.begin(cloud.name, region, newRun());
   const entry = journal.begin(cloud.name, region, found.run);
+  // A copy that is on its way has no snapshot yet: whoever makes it finds it and waits.
+  if (!found.snapshotId) return entry;
   journal.update(entry, {
     state: found.proven ? 'booted' : 'registered',
     image_id: found.imageId,

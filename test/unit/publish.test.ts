@@ -155,6 +155,16 @@ test('a journal that can’t be read, or is of another disk, is left as it is', 
   await t.throwsAsync(publish(), { instanceOf: Error });
 });
 
+test('where the journal can’t be written nothing is asked of the cloud', async (t) => {
+  const { cloud, inputs } = setting();
+  writeFileSync(join(work, 'a-file'), '');
+  await t.throwsAsync(publish({ ...inputs, dir: join(work, 'a-file', 'journals') }, new Progress()), {
+    message: /can't be written: ENOTDIR/,
+    instanceOf: BuildError,
+  });
+  t.deepEqual(cloud.calls, []);
+});
+
 test('progress tells bytes, rate and time left', (t) => {
   let now = 0;
   const transfer = new Transfer(() => now);

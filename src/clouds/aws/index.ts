@@ -22,6 +22,7 @@ export async function openAws({ regions }: CloudOptions, times: Times): Promise<
   return {
     name: 'aws',
     proof: 'full',
+    incremental: true,
     regions: session.regions,
     doctor: () => doctor(session),
     price: async (_image, bytes) => price(bytes, session.regions),
