@@ -10,7 +10,7 @@ import { openCloud } from '../../src/clouds/find.ts';
 import { HetznerApi } from '../../src/clouds/hetzner/api.ts';
 import { HetznerClient } from '../../src/clouds/hetzner/client.ts';
 import { HetznerError, judge } from '../../src/clouds/hetzner/errors.ts';
-import { openSshPorts } from '../../src/clouds/hetzner/scan.ts';
+import { findSshPort } from '../../src/clouds/hetzner/scan.ts';
 import { settings } from '../../src/clouds/hetzner/settings.ts';
 import { runsOf } from '../../src/clouds/hetzner/upload.ts';
 import { type BuildError, EXIT } from '../../src/process/errors.ts';
@@ -210,10 +210,12 @@ test('runs of blocks: neighbours together, the last one cut to the disk', (t) =>
 test('a port is found by how SSH begins, and nothing else', async (t) => {
   const speak = (text: string) => createTcp((socket) => void socket.on('error', () => {}).write(text));
   const ssh = speak('SSH-2.0-x\r\n').listen(20_123, '127.0.0.1');
-  const web = speak('HTTP/1.1 400\r\n').listen(20_124, '127.0.0.1');
+  const web = speak('HTTP/1.1 400\r\n').listen(20_122, '127.0.0.1');
   await Promise.all([once(ssh, 'listening'), once(web, 'listening')]);
-  t.deepEqual(await openSshPorts('127.0.0.1'), [20_123]);
+  t.is(await findSshPort('127.0.0.1'), 20_123);
   ssh.close();
+  await once(ssh, 'close');
+  t.is(await findSshPort('127.0.0.1'), undefined);
   web.close();
 });
 

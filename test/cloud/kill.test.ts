@@ -167,9 +167,10 @@ async function prunes(
   expected: string[],
   concurrency: number,
 ): Promise<void> {
+  const published = process.env.CLAWDY_FULL ? images : images.slice(-2);
   const prepare = async () => {
     const scene = await open();
-    for (const image of images) t.is((await drive(scene, 'publish', image)).code, 0);
+    for (const image of published) t.is((await drive(scene, 'publish', image)).code, 0);
     return scene;
   };
   const whole = await prepare();

@@ -2,7 +2,7 @@ import { AGENT, PATHS } from '../../contract/box.ts';
 import { BuildError } from '../../process/errors.ts';
 import type { Job, Probe, ProbeInputs, Registered } from '../cloud.ts';
 import type { HetznerApi } from './api.ts';
-import { openSshPorts } from './scan.ts';
+import { findSshPort } from './scan.ts';
 import { dropServers, makeServer } from './servers.ts';
 import { Ssh } from './ssh.ts';
 
@@ -61,15 +61,13 @@ class HetznerProbe implements Probe {
       // It may have restarted sshd, or be busy: the port is looked for again, and known_hosts keeps the key.
       this.#ssh = undefined;
     }
-    for (const port of await openSshPorts(this.#address)) {
-      const { sshKey: key, work } = this.#inputs;
-      const ssh = new Ssh({ address: this.#address, port, user: AGENT.name, key, work });
-      const told = await ssh.ask(TELL, TELL_LIMIT_MS);
-      if (told === undefined) continue;
-      this.#ssh = ssh;
-      return told;
-    }
-    return '';
+    const port = await findSshPort(this.#address);
+    if (port === undefined) return '';
+    const { sshKey: key, work } = this.#inputs;
+    const ssh = new Ssh({ address: this.#address, port, user: AGENT.name, key, work });
+    const told = await ssh.ask(TELL, TELL_LIMIT_MS);
+    if (told !== undefined) this.#ssh = ssh;
+    return told ?? '';
   }
 
   hostKey(): string | undefined {

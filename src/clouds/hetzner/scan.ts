@@ -8,16 +8,23 @@ const AT_ONCE = 400;
 const WAIT_MS = 2000;
 
 /**
- * The ports of the box's range on which something answers. For our own machine only, by the address that the cloud's API
- * named: the box draws its SSH port at first boot and Hetzner shows no console by its API.
+ * The first port of the box's range, by time, on which SSH answers; nothing else listens on a box that has just booted. For
+ * our own machine only, by the address that the cloud's API named: the box draws its port at first boot, and Hetzner shows
+ * no console by its API.
  */
-export async function openSshPorts(address: string): Promise<number[]> {
+export async function findSshPort(address: string): Promise<number | undefined> {
   const count = SSH_PORTS.last - SSH_PORTS.first + 1;
   const ports = Array.from({ length: count }, (_, index) => SSH_PORTS.first + index);
-  const found = await pMap(ports, async (port) => ((await speaksSsh(address, port)) ? [port] : []), {
-    concurrency: AT_ONCE,
-  });
-  return found.flat();
+  let found: number | undefined;
+  await pMap(
+    ports,
+    async (port) => {
+      // Those that are on their way end by themselves.
+      if (found === undefined && (await speaksSsh(address, port))) found ??= port;
+    },
+    { concurrency: AT_ONCE },
+  );
+  return found;
 }
 
 /** Whether a server on the port begins as SSH does (RFC 4253, 4.2). */
