@@ -173,7 +173,7 @@ test('each call meets 429, a gateway’s HTML, a lock and a stall, and it still 
     { HCLOUD_HTTP_TIMEOUT: '300ms' },
   ));
 
-test('a type that isn’t to be had is left for the next, then for the next location', (t) =>
+test('a type that isn’t to be had here is taken elsewhere before a larger disk is', (t) =>
   withFake(async (fake, cloud) => {
     let left = 4;
     const none = { kind: 'error', status: 412, code: 'resource_unavailable', message: 'none free' } as const;
@@ -182,10 +182,11 @@ test('a type that isn’t to be had is left for the next, then for the next loca
     await publish(t, fake, cloud, job);
     const tried = job.said.filter((text) => text.startsWith('creating'));
     t.deepEqual(tried.slice(0, 4), [
+      // A snapshot starts everywhere, but only on disks as large as its own.
       'creating cx23 in fsn1',
-      'creating cx33 in fsn1',
-      'creating cpx32 in fsn1',
       'creating cx23 in nbg1',
+      'creating cx23 in hel1',
+      'creating cx33 in fsn1',
     ]);
     t.is(tried.length, 5);
   }));
@@ -212,6 +213,16 @@ test('nothing free anywhere, and failed actions: a clear error, nothing left, an
     fake.failAction = undefined;
     const registered = await cloud.register(job);
     t.deepEqual(fake.live(), [`snapshot ${registered.imageId}`]);
+  }));
+
+test('a server whose creation failed isn’t taken for the right one by the next attempt', (t) =>
+  withFake(async (fake, cloud) => {
+    let failures = 1;
+    fake.failAction = (name) =>
+      name === 'create_server' && failures-- > 0 ? { code: 'server_error', message: 'Server error' } : undefined;
+    const { registered } = await publish(t, fake, cloud);
+    t.deepEqual(fake.live(), [`snapshot ${registered.imageId}`]);
+    t.is(fake.calls.filter((name) => name === 'POST /servers').length, 2);
   }));
 
 test('a rescue system that is switched off in the middle ends the upload', (t) =>

@@ -2,7 +2,7 @@ import { BuildError } from '../../process/errors.ts';
 import { type Job, LABELS, labelsOf } from '../cloud.ts';
 import type { HetznerApi, ServerRequest } from './api.ts';
 import { hasCode } from './errors.ts';
-import type { Server, ServerType } from './schemas.ts';
+import type { Action, Server, ServerType } from './schemas.ts';
 
 /** What a temporary server is for; with the run it makes its name, by which a later run finds it. */
 export type Role = 'upload' | 'probe';
@@ -20,8 +20,9 @@ export function temporary(job: Job): Record<string, string> {
 const TYPES_TRIED = 4;
 
 /**
- * Where a server with a disk of `diskGb` may be made, best first: in the region the smallest disk that fits, because a
- * snapshot starts only on disks as large as the one it was taken of; then the cheapest; then the region's neighbours.
+ * Where a server with a disk of `diskGb` may be made, best first: the smallest disk that fits, wherever it is, because a
+ * snapshot starts for ever only on disks as large as the one it was taken of, and in every location; then the region
+ * itself; then the cheapest.
  */
 export async function placesFor(
   api: HetznerApi,
@@ -36,12 +37,20 @@ export async function placesFor(
     const known = locations.map(({ name }) => name).join(', ');
     throw new BuildError('hetzner', `there is no location ${region}`, `one of ${known}`);
   }
-  const neighbours = locations.filter(({ name, network_zone }) => name !== region && network_zone === zone);
-  return [region, ...neighbours.map(({ name }) => name)].flatMap((location) =>
-    offered(types, location, diskGb)
-      .slice(0, TYPES_TRIED)
-      .map(({ name }) => ({ type: name, location })),
-  );
+  return locations
+    .filter(({ network_zone }) => network_zone === zone)
+    .flatMap(({ name: location }) =>
+      offered(types, location, diskGb)
+        .slice(0, TYPES_TRIED)
+        .map((type) => ({ type, location })),
+    )
+    .sort(
+      (a, b) =>
+        a.type.disk - b.type.disk ||
+        Number(b.location === region) - Number(a.location === region) ||
+        hourly(a.type, a.location) - hourly(b.type, b.location),
+    )
+    .map(({ type, location }) => ({ type: type.name, location }));
 }
 
 /** Types of a location with a large enough disk, of the image's architecture, best first. */
@@ -109,8 +118,9 @@ function createAt(
       // An earlier attempt may have made it without our hearing of it; uniqueness_error would only tell the same later.
       const [made] = await api.servers({ name });
       if (made) return made.id;
+      let begun: { id: number; actions: Action[] } | undefined;
       try {
-        const { id, actions } = await api.createServer({
+        begun = await api.createServer({
           name,
           server_type: type,
           image,
@@ -120,13 +130,14 @@ function createAt(
           public_net: { enable_ipv4: true, enable_ipv6: false },
           ...more,
         });
-        await api.wait(`creating server ${name}`, ...actions);
-        return id;
+        await api.wait(`creating server ${name}`, ...begun.actions);
+        return begun.id;
       } catch (error) {
+        // One that isn't whole would be taken for the right one by the next attempt, and is billed.
+        if (begun) await api.deleteServer(begun.id);
         // Another place may have what this one lacks. Both codes come from the call, or from its action.
-        if (!hasCode(error, 'resource_unavailable', 'placement_error')) throw error;
-        for (const { id } of await api.servers({ name })) await api.deleteServer(id);
-        return undefined;
+        if (hasCode(error, 'resource_unavailable', 'placement_error')) return undefined;
+        throw error;
       }
     },
     job.detail,

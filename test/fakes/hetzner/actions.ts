@@ -33,7 +33,7 @@ export class Actions {
     command: string,
     server: Server,
     effect: () => Promise<void>,
-    more: { failed?: () => void; after?: Action } = {},
+    more: { failed?: (code: string) => void; after?: Action } = {},
   ) {
     // https://docs.hetzner.cloud/reference/cloud#errors: "The item you are trying to access is locked".
     if (server.lockedBy !== undefined && server.lockedBy !== more.after?.id)
@@ -59,7 +59,7 @@ export class Actions {
     action: Action,
     server: Server,
     effect: () => Promise<void>,
-    { failed, after }: { failed?: () => void; after?: Action },
+    { failed, after }: { failed?: (code: string) => void; after?: Action },
   ): Promise<void> {
     while (after?.status === 'running') await sleep(5);
     await sleep(this.#ms);
@@ -71,7 +71,7 @@ export class Actions {
         action.error = { code: 'action_failed', message: error instanceof Error ? error.message : 'failed' };
       }
     }
-    if (action.error) failed?.();
+    if (action.error) failed?.(action.error.code);
     action.status = action.error ? 'error' : 'success';
     action.finished = new Date();
     if (server.lockedBy === action.id) server.lockedBy = undefined;

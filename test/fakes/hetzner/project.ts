@@ -106,7 +106,8 @@ export class Project {
       async () => {
         server.status = 'off';
       },
-      { failed: () => this.#forget(server) },
+      // Whether a failed creation leaves a server behind isn't said: after an error of its own it does here.
+      { failed: (code) => void (code === 'server_error' || this.#forget(server)) },
     );
     const starts = asked.start_after_create !== false;
     const next = starts
