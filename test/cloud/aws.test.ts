@@ -1,14 +1,21 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { EC2Client, RunInstancesCommand } from '@aws-sdk/client-ec2';
+import { CreateTagsCommand, EC2Client, RunInstancesCommand } from '@aws-sdk/client-ec2';
 import test from 'ava';
+import { TYPES } from '../../src/clouds/aws/probe.ts';
 import { type Channel, type CloudImage, LABELS, labelsOf } from '../../src/clouds/cloud.ts';
 import { BuildError, EXIT } from '../../src/process/errors.ts';
 import { BLOCK_BYTES } from '../../src/seal/digest.ts';
+import type { Policy, Statement } from '../fakes/aws/policy.ts';
 import { ROOT } from '../image.ts';
 import { disk, fakeAws, folder, jobOf, openCloud, publish, REGION, seeded } from './aws-fixture.ts';
 
 const OTHER = 'us-east-1';
+/** The shipped policy, with changes to its statements. */
+const policy = (change: (statement: Statement) => Statement | undefined = (statement) => statement): Policy => {
+  const shipped = JSON.parse(readFileSync(join(ROOT, 'docs/clouds/aws-policy.json'), 'utf8')) as Policy;
+  return { ...shipped, Statement: shipped.Statement.flatMap((statement) => change(statement) ?? []) };
+};
 const inputs = () => ({
   userData: '#cloud-config\nsecret: one-time-token-of-the-probe\n',
   sshKey: '/dev/null',
@@ -58,6 +65,7 @@ test.serial(
   'the whole use: copy, boot, prove, channels, what uses it, deprecate, remove, orphans; the policy allows exactly that',
   async (t) => {
     const fake = await fakeAws(t);
+    fake.behaviour.policy = policy();
     const cloud = await openCloud(t, {}, [REGION, OTHER]);
     t.deepEqual(cloud.regions, [REGION, OTHER]);
     const raw = await disk();
@@ -178,21 +186,98 @@ test.serial(
       checks.filter(({ ok }) => !ok),
       [],
     );
-    t.regex(JSON.stringify(checks), /14 actions of EC2 are allowed/);
+    t.regex(
+      JSON.stringify(checks),
+      /12 actions of EC2 are allowed, by dry run; nothing to try on: ec2:GetConsoleOutput, ec2:TerminateInstances"/,
+    );
 
-    const policy = JSON.parse(readFileSync(join(ROOT, 'docs/clouds/aws-policy.json'), 'utf8')) as {
-      Statement: { Action: string | string[] }[];
-    };
-    t.deepEqual([...new Set(policy.Statement.flatMap(({ Action }) => Action))].sort(), [...fake.actions].sort());
+    const allowed = policy().Statement.flatMap(({ Action }) => Action);
+    t.deepEqual([...new Set(allowed)].sort(), [...fake.actions].sort());
     cloud.close();
     await fake.close();
   },
 );
 
+const sabotaged: Record<string, [change: (statement: Statement) => Statement | undefined, refused: RegExp]> = {
+  'the right to label a begun snapshot only with ec2:CreateAction': [
+    (statement) => {
+      if (statement.Sid === 'LabelSnapshotsThatBegin') return undefined;
+      if (statement.Sid !== 'LabelWhatIsBeingMade') return statement;
+      const { StringEquals } = statement.Condition as { StringEquals: Record<string, string[]> };
+      const actions = [...(StringEquals['ec2:CreateAction'] ?? []), 'StartSnapshot'];
+      return { ...statement, Condition: { StringEquals: { ...StringEquals, 'ec2:CreateAction': actions } } };
+    },
+    /ec2:CreateTags on resource: arn:aws:ec2:eu-central-1::snapshot\/\*/,
+  ],
+  "an image's own snapshot by the label that the request gives": [
+    (statement) =>
+      statement.Sid === 'OfOurSnapshots'
+        ? { ...statement, Condition: { StringEquals: { 'aws:RequestTag/clawdy-owner': 'clawdy-image' } } }
+        : statement,
+    /ec2:RegisterImage on resource: arn:aws:ec2:eu-central-1::snapshot\/snap-/,
+  ],
+  'no ssm:GetParameters for the look-up of what uses an image': [
+    (statement) => ({ ...statement, Action: [statement.Action].flat().filter((name) => name !== 'ssm:GetParameters') }),
+    /ssm:GetParameters on resource: \*/,
+  ],
+};
+
+for (const [what, [change, refused]] of Object.entries(sabotaged))
+  test.serial(`a policy with a mistake is refused by the fake: ${what}`, async (t) => {
+    const fake = await fakeAws(t);
+    const cloud = await openCloud(t);
+    const use = async () => {
+      await publish(cloud, jobOf(await disk(), { image: `debian-13-${fake.calls.length}` }));
+      await cloud.list(REGION);
+    };
+    fake.behaviour.policy = policy();
+    await t.notThrowsAsync(use());
+    fake.behaviour.policy = policy(change);
+    await t.throwsAsync(use(), { instanceOf: BuildError, message: refused });
+  });
+
+test.serial("the policy lets nobody label other people's snapshots, nor start other machines than ours", async (t) => {
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t);
+  const { imageId, snapshotId } = await publish(cloud, jobOf(await disk()));
+  const client = new EC2Client({});
+  t.teardown(() => client.destroy());
+  fake.behaviour.policy = policy();
+  const Tags = [{ Key: LABELS.owner, Value: 'clawdy-image' }];
+  const label = () => client.send(new CreateTagsCommand({ Resources: [snapshotId], Tags }));
+  await label();
+  fake.region(REGION).snapshots.get(snapshotId)?.tags.clear();
+  await t.throwsAsync(label(), { name: 'UnauthorizedOperation' });
+  const temporary = [...Tags, { Key: LABELS.temporary, Value: 'yes' }];
+  const run = (InstanceType: 't3.small' | 't3.large') =>
+    client.send(
+      new RunInstancesCommand({
+        ImageId: imageId,
+        InstanceType,
+        MinCount: 1,
+        MaxCount: 1,
+        TagSpecifications: [
+          { ResourceType: 'instance', Tags: temporary },
+          { ResourceType: 'volume', Tags: temporary },
+        ],
+      }),
+    );
+  await t.throwsAsync(run('t3.large'), { name: 'UnauthorizedOperation' });
+  await t.notThrowsAsync(run('t3.small'));
+  const types = policy().Statement.flatMap(({ Condition }) => Condition?.StringEquals?.['ec2:InstanceType'] ?? []);
+  t.deepEqual(types, [...TYPES]);
+});
+
 test.serial('doctor names each action that the role lacks, and changes nothing', async (t) => {
   const fake = await fakeAws(t);
   const cloud = await openCloud(t);
-  fake.behaviour.denied = new Set(['ec2:RegisterImage', 'ec2:CopyImage', 'ssm:GetParametersByPath']);
+  const denied = ['ec2:RegisterImage', 'ec2:CopyImage', 'ssm:GetParametersByPath'];
+  fake.behaviour.denied = new Set(denied);
+  t.regex(JSON.stringify(await cloud.doctor()), /nothing to try on: ec2:RegisterImage, ec2:CopyImage/);
+  fake.behaviour.denied = new Set();
+  await publish(cloud, jobOf(await disk()));
+  const before = fake.live();
+  fake.behaviour.denied = new Set(denied);
   const checks = await cloud.doctor();
   const failed = checks.filter(({ ok }) => !ok);
   t.deepEqual(
@@ -201,7 +286,7 @@ test.serial('doctor names each action that the role lacks, and changes nothing',
   );
   t.regex(failed[0]?.found ?? '', /not allowed: ec2:RegisterImage, ec2:CopyImage/);
   t.regex(failed[0]?.fix ?? '', /aws-policy\.json/);
-  t.deepEqual(fake.live(), []);
+  t.deepEqual(fake.live(), before);
   fake.behaviour.denied = new Set(['ec2:DescribeImages']);
   t.like((await cloud.doctor())[1], { ok: false, name: `aws ${REGION}` });
 });

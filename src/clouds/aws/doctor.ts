@@ -33,6 +33,8 @@ const INSTANCES = new Set(['ec2:GetConsoleOutput', 'ec2:TerminateInstances']);
 /** Actions that the policy allows on what has our label. */
 const LABELLED = new Set([
   ...INSTANCES,
+  'ec2:RegisterImage',
+  'ec2:CopyImage',
   'ec2:RunInstances',
   'ec2:CreateTags',
   'ec2:DeleteTags',
@@ -42,6 +44,7 @@ const LABELLED = new Set([
 ]);
 
 const Tags = [{ Key: LABELS.owner, Value: OWNER }];
+const temporary = [...Tags, { Key: LABELS.temporary, Value: 'yes' }];
 const POLICY = 'attach docs/clouds/aws-policy.json to the role or user';
 
 /** Credentials, regions and permissions, changing nothing: EC2 by its own dry runs, SSM by reading. @see Cloud.doctor */
@@ -152,7 +155,10 @@ function dryRuns(
           Name: 'clawdy-doctor',
           SourceImageId: image,
           SourceRegion: region,
-          TagSpecifications: [{ ResourceType: 'image', Tags }],
+          TagSpecifications: [
+            { ResourceType: 'image', Tags },
+            { ResourceType: 'snapshot', Tags },
+          ],
         }),
       ),
     'ec2:CreateTags': () => ec2.send(new CreateTagsCommand({ DryRun, Resources: [image], Tags })),
@@ -167,7 +173,10 @@ function dryRuns(
           MinCount: 1,
           MaxCount: 1,
           MetadataOptions: { HttpTokens: 'required', HttpPutResponseHopLimit: 1 },
-          TagSpecifications: [{ ResourceType: 'instance', Tags }],
+          TagSpecifications: [
+            { ResourceType: 'instance', Tags: temporary },
+            { ResourceType: 'volume', Tags: temporary },
+          ],
         }),
       ),
     'ec2:GetConsoleOutput': () => ec2.send(new GetConsoleOutputCommand({ DryRun, InstanceId: instance })),

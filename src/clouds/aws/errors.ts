@@ -157,6 +157,11 @@ export function isGone(error: unknown): boolean {
   return GONE.has(codeOf(error));
 }
 
+/** Refused for want of a permission; so is what names something that is gone, where a policy goes by labels: none are left. */
+export function isDenied(error: unknown): boolean {
+  return HINTS[codeOf(error)] === permission;
+}
+
 /** @param fresh what was asked about was made moments ago. */
 export function judge(error: unknown, fresh: boolean): Judgement {
   const code = codeOf(error);

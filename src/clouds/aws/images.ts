@@ -9,7 +9,7 @@ import {
 import { BuildError } from '../../process/errors.ts';
 import { type CloudImage, type Job, LABELS, labelsOf, type Registered } from '../cloud.ts';
 import { describe, FAILED, snapshotIdOf } from './describe.ts';
-import { codeOf, isGone } from './errors.ts';
+import { codeOf, isDenied, isGone } from './errors.ts';
 import { labelsFrom, tagsOf, tokenOf } from './labels.ts';
 import type { Session } from './session.ts';
 import { deleteSnapshot, snapshotOf } from './snapshots.ts';
@@ -188,9 +188,14 @@ async function deregisterOnly(session: Session, region: string, imageId: string)
     try {
       await session.ec2(region).send(new DeregisterImageCommand({ ImageId: imageId }));
     } catch (error) {
-      if (!isGone(error)) throw error;
+      if (!(await isOver(session, region, imageId, error))) throw error;
     }
   });
+}
+
+async function isOver(session: Session, region: string, imageId: string, error: unknown): Promise<boolean> {
+  if (isGone(error)) return true;
+  return isDenied(error) && (await describe(session, region, { ids: [imageId] })).length === 0;
 }
 
 /** Removes an image and its snapshot; what is gone already is fine. @throws BuildError when AWS kept the snapshot. */
@@ -207,7 +212,7 @@ export async function deregister(
         .send(new DeregisterImageCommand({ ImageId: imageId, DeleteAssociatedSnapshots: true }));
       return answer.DeleteSnapshotResults ?? [];
     } catch (error) {
-      if (isGone(error)) return [];
+      if (await isOver(session, region, imageId, error)) return [];
       throw error;
     }
   });

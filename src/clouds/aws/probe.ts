@@ -8,7 +8,7 @@ import {
 } from '@aws-sdk/client-ec2';
 import { BuildError } from '../../process/errors.ts';
 import { type Job, LABELS, labelsOf, type Probe, type ProbeInputs, type Registered } from '../cloud.ts';
-import { codeOf, isGone } from './errors.ts';
+import { codeOf, isDenied, isGone } from './errors.ts';
 import { available } from './images.ts';
 import { OURS, ofRun, tagsOf, tokenOf } from './labels.ts';
 import type { Session } from './session.ts';
@@ -170,15 +170,8 @@ export async function machines(session: Session, region: string, run?: string): 
 
 /** Ends a machine, its disk with it, and waits until it is over; may be called twice. */
 export async function terminate(session: Session, region: string, instanceId: string): Promise<void> {
-  await session.ask(`ending ${instanceId}`, async () => {
-    try {
-      await session.ec2(region).send(new TerminateInstancesCommand({ InstanceIds: [instanceId] }));
-    } catch (error) {
-      if (!isGone(error)) throw error;
-    }
-  });
-  await session.until(`the end of ${instanceId}`, session.times.instance, async () => {
-    const instance = await session.ask(`looking at ${instanceId}`, async () => {
+  const remains = () =>
+    session.ask(`looking at ${instanceId}`, async () => {
       try {
         return await look(session, region, instanceId);
       } catch (error) {
@@ -186,6 +179,15 @@ export async function terminate(session: Session, region: string, instanceId: st
         throw error;
       }
     });
+  await session.ask(`ending ${instanceId}`, async () => {
+    try {
+      await session.ec2(region).send(new TerminateInstancesCommand({ InstanceIds: [instanceId] }));
+    } catch (error) {
+      if (!isGone(error) && !(isDenied(error) && !(await remains()))) throw error;
+    }
+  });
+  await session.until(`the end of ${instanceId}`, session.times.instance, async () => {
+    const instance = await remains();
     return !instance || instance.State?.Name === 'terminated' ? true : undefined;
   });
 }

@@ -1,6 +1,6 @@
 import { DeleteSnapshotCommand, DescribeSnapshotsCommand, type Snapshot } from '@aws-sdk/client-ec2';
 import { BuildError } from '../../process/errors.ts';
-import { isGone } from './errors.ts';
+import { isDenied, isGone } from './errors.ts';
 import { OURS, ofRun } from './labels.ts';
 import type { Session } from './session.ts';
 
@@ -63,7 +63,7 @@ export async function deleteSnapshot(session: Session, region: string, id: strin
       await session.ec2(region).send(new DeleteSnapshotCommand({ SnapshotId: id }));
       return true;
     } catch (error) {
-      if (isGone(error)) return true;
+      if (isGone(error) || (isDenied(error) && !(await snapshotOf(session, region, id)))) return true;
       // Another image was registered from it: not ours to take away.
       if ((error as Error).name === 'InvalidSnapshot.InUse') return false;
       throw error;

@@ -9,13 +9,14 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { BLOCK_BYTES } from '../../../src/seal/digest.ts';
 import type { FakeCloud, Fault, Hypervisor } from '../fake.ts';
-import { actionsOf } from './actions.ts';
+import { askedBy } from './actions.ts';
 import { authenticate, type Caller, type Credentials } from './auth.ts';
 import { EBS } from './ebs.ts';
 import type { Handler } from './handler.ts';
 import { IMAGES } from './images.ts';
 import { end, INSTANCES } from './instances.ts';
 import { judge, ModelError, type Operation, operationOf, operationsOf, type Service } from './model.ts';
+import { refusedBy } from './policy.ts';
 import { SSM } from './ssm.ts';
 import { type Behaviour, type Region, State } from './state.ts';
 import {
@@ -63,6 +64,7 @@ export async function startFakeAws({ hypervisor, dir, region = 'eu-central-1' }:
   const behaviour: Behaviour = {
     looks: 1,
     denied: new Set(),
+    policy: undefined,
     expired: false,
     skew: 0,
     encryptsByDefault: false,
@@ -120,9 +122,11 @@ export async function startFakeAws({ hypervisor, dir, region = 'eu-central-1' }:
 
   async function perform(caller: Caller, operation: Operation, input: Values): Promise<Values> {
     judge(caller.service, operation.input, input);
-    const needed = actionsOf(caller.service, operation.name, input);
-    for (const action of needed) fake.actions.add(action);
-    const missing = needed.find((action) => behaviour.denied.has(action));
+    const asked = askedBy(caller.service, operation.name, input, state, state.region(caller.region));
+    for (const { action } of asked) fake.actions.add(action);
+    const { denied, policy } = behaviour;
+    const refused = asked.find(({ action }) => denied.has(action)) ?? (policy && refusedBy(policy, asked));
+    const missing = refused && `${refused.action} on resource: ${refused.resource}`;
     if (missing)
       throw caller.service === 'ec2'
         ? new ApiError(

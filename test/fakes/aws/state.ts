@@ -4,6 +4,7 @@ import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs
 import { join } from 'node:path';
 import { BLOCK_BYTES } from '../../../src/seal/digest.ts';
 import type { Hypervisor, Machine } from '../fake.ts';
+import type { Policy } from './policy.ts';
 import { ApiError } from './wire.ts';
 
 export const ACCOUNT = '123456789012';
@@ -92,6 +93,8 @@ export interface Behaviour {
   looks: number;
   /** Actions that the caller's role lacks, such as ec2:RegisterImage. */
   denied: Set<string>;
+  /** What the caller's role allows; without one, everything. */
+  policy: Policy | undefined;
   /** The session token ran out. */
   expired: boolean;
   /** How far the cloud's clock is before ours, milliseconds. */
