@@ -1,7 +1,9 @@
 /** What goes wrong between us and AWS: each ends well, or in an error that a person can act on; no secret in any of it. */
+import { setTimeout } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import test from 'ava';
 import { explain } from '../../src/clouds/aws/errors.ts';
+import { TIMES } from '../../src/clouds/aws/times.ts';
 import { BuildError, EXIT, renderError } from '../../src/process/errors.ts';
 import type { FakeAws } from '../fakes/aws/index.ts';
 import type { Fault } from '../fakes/fake.ts';
@@ -137,6 +139,20 @@ test.serial('a PUT that stalls is noticed and sent again', async (t) => {
   t.is(await fake.rawSha256(REGION, imageId, raw.size), raw.rawSha256);
   t.regex(job.told.join('\n'), /block \d+: again, no answer/);
   assertSilent(t, fake, job);
+});
+
+test.serial('EC2 and SSM may think for longer than EBS', async (t) => {
+  t.deepEqual([TIMES.silence, TIMES.thinking], [15_000, 60_000]);
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t, { silence: 100, thinking: 5000 });
+  fake.onCall = async (name) => {
+    if (/^(RegisterImage|DescribeImages|PutParameter)$/.test(name)) await setTimeout(300);
+  };
+  await publish(cloud, jobOf(await disk()));
+  const [image] = await cloud.list(REGION);
+  await cloud.setChannel(REGION, 'debian-13', 'latest', image);
+  for (const name of ['RegisterImage', 'PutParameter'])
+    t.is(fake.calls.filter((call) => call === name).length, 1, name);
 });
 
 test.serial('an AWS that never answers is a clear error, not a process that hangs', async (t) => {

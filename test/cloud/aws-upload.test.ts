@@ -1,4 +1,5 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import test from 'ava';
 import type { Parent } from '../../src/clouds/cloud.ts';
 import { BuildError } from '../../src/process/errors.ts';
@@ -142,6 +143,49 @@ test.serial(
     await fake.close();
   },
 );
+
+for (const [what, lose] of [
+  ['failed', (snapshot: object) => void Object.assign(snapshot, { state: 'error' })],
+  ['went', (_: unknown, id: string, all: Map<string, unknown>) => void all.delete(id)],
+] as const)
+  test.serial(`a snapshot that ${what} before its ID was noted isn't taken up again by its token`, async (t) => {
+    const fake = await fakeAws(t);
+    const cloud = await openCloud(t, { retry: 100, fresh: 100 });
+    const raw = await disk();
+    const job = jobOf(raw);
+    fake.fault = (name) => {
+      if (name === 'StartSnapshot') return { kind: 'reset', after: true };
+      return undefined;
+    };
+    await t.throwsAsync(cloud.upload(job), { instanceOf: BuildError });
+    t.is(job.notes['upload.snapshot'], '');
+    fake.fault = undefined;
+    fake.region(REGION).snapshots.forEach(lose);
+    const made = await publish(cloud, resumed(job, raw));
+    t.is(await fake.rawSha256(REGION, made.imageId, raw.size), raw.rawSha256);
+    t.is(fake.live().length, 2);
+  });
+
+test.serial('the first block that fails for good ends the others, also those that would try again', async (t) => {
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t, { retry: 60_000, minPause: 50, maxPause: 100 });
+  const raw = await disk();
+  const job = jobOf(raw);
+  let puts = 0;
+  fake.fault = (name) => {
+    if (name !== 'PutSnapshotBlock') return undefined;
+    if (++puts === 12) return { kind: 'error', status: 403, code: 'AccessDeniedException', message: 'no' };
+    return { kind: 'error', status: 400, code: 'RequestThrottledException', message: 'slow down' };
+  };
+  await t.throwsAsync(cloud.upload(job), { instanceOf: BuildError, message: /AccessDeniedException/ });
+  const notes = JSON.stringify(job.notes);
+  // What was on its way arrives; what waits would come within 100 ms.
+  await setTimeout(30);
+  const before = puts;
+  await setTimeout(400);
+  t.is(puts, before);
+  t.is(JSON.stringify(job.notes), notes);
+});
 
 test.serial('answers that get lost in one run make nothing twice', async (t) => {
   const fake = await fakeAws(t);

@@ -134,7 +134,7 @@ test.serial(
     t.is(fake.region(REGION).images.get(home.imageId)?.tags.get('clawdy-channel-latest'), 'yes');
     t.like((await cloud.list(REGION))[0], { channels: ['candidate', 'latest'], usedBy: [] });
 
-    fake.region(REGION).launchTemplates.set('lt-1', home.imageId);
+    fake.region(REGION).launchTemplates.set('lt-1', [...new Array<string>(20).fill('ami-other'), home.imageId]);
     t.deepEqual((await cloud.list(REGION))[0]?.usedBy, [`arn:aws:ec2:${REGION}:123456789012:launch-template/lt-1`]);
     fake.region(REGION).launchTemplates.clear();
 
@@ -161,6 +161,9 @@ test.serial(
     t.false(fake.region(REGION).images.get(home.imageId)?.tags.has('clawdy-channel-latest'));
     t.deepEqual([...fake.region(REGION).parameters.keys()], ['/clawdy/debian-13/latest']);
 
+    const made = fake.region(REGION).images.get(home.imageId);
+    Object.assign(made ?? {}, { deprecated: new Date(Date.now() + 2 * 365 * 86_400_000) });
+    t.is((await cloud.list(REGION)).find(({ imageId }) => imageId === home.imageId)?.deprecated, undefined);
     await cloud.deprecate(image);
     t.truthy((await cloud.list(REGION)).find(({ imageId }) => imageId === home.imageId)?.deprecated);
     const [copyAsListed] = (await cloud.list(OTHER)) as [CloudImage];

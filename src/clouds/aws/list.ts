@@ -1,4 +1,9 @@
-import { DescribeImageReferencesCommand, type Image, type ImageReference } from '@aws-sdk/client-ec2';
+import {
+  DescribeImageReferencesCommand,
+  type Image,
+  type ImageReference,
+  type ResourceTypeRequest,
+} from '@aws-sdk/client-ec2';
 import { type CloudImage, LABELS } from '../cloud.ts';
 import { channelsOf, isChannelArn } from './channels.ts';
 import { describe, FAILED, snapshotIdOf } from './describe.ts';
@@ -9,6 +14,12 @@ import type { Session } from './session.ts';
 
 /** DescribeImageReferences takes no more images at once. */
 const AT_ONCE = 10;
+
+/** Versions of each launch template that are looked at, from the newest: as many as a template can have; by default it is 10. */
+const TEMPLATES: ResourceTypeRequest = {
+  ResourceType: 'ec2:LaunchTemplate',
+  ResourceTypeOptions: [{ OptionName: 'version-depth', OptionValues: ['10000'] }],
+};
 
 /** @see Cloud.list */
 export async function list(session: Session, region: string): Promise<CloudImage[]> {
@@ -42,8 +53,12 @@ export async function list(session: Session, region: string): Promise<CloudImage
   });
 }
 
+/** Our own deprecation begins up to two minutes ahead (deprecate); one further ahead, as public images get, isn't yet. */
+const SOON = 3 * 60_000;
+
 function deprecation({ DeprecationTime }: Image): Pick<CloudImage, 'deprecated'> {
-  return DeprecationTime ? { deprecated: iso(DeprecationTime) } : {};
+  const isDeprecated = DeprecationTime && Date.parse(DeprecationTime) <= Date.now() + SOON;
+  return isDeprecated ? { deprecated: iso(DeprecationTime) } : {};
 }
 
 function iso(time: string | undefined): string | undefined {
@@ -79,11 +94,14 @@ async function referencesTo(session: Session, region: string, ids: string[]): Pr
       'looking for what uses the images',
       async () => {
         try {
-          return await session
-            .ec2(region)
-            .send(
-              new DescribeImageReferencesCommand({ ImageIds: ids, IncludeAllResourceTypes: true, NextToken: next }),
-            );
+          return await session.ec2(region).send(
+            new DescribeImageReferencesCommand({
+              ImageIds: ids,
+              IncludeAllResourceTypes: true,
+              ResourceTypes: [TEMPLATES],
+              NextToken: next,
+            }),
+          );
         } catch (error) {
           // Younger than the rest of the API, and not in every partition.
           if (!['InvalidAction', 'UnsupportedOperation'].includes(codeOf(error))) throw error;

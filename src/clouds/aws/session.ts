@@ -12,6 +12,8 @@ export const WORKERS = 32;
 export interface AskOptions {
   /** What is asked about was made a moment ago: "not found" is tried again for as long as AWS may take to know it. */
   fresh?: boolean;
+  /** Ends it: nothing is tried again afterwards. */
+  signal?: AbortSignal;
   detail?: (text: string) => void;
 }
 
@@ -47,19 +49,19 @@ export async function openSession(regions: string[], times: Times): Promise<Sess
       throw inputError('aws', `${JSON.stringify(region)} is no region of AWS`, 'give one such as eu-central-1');
 
   const agent = { keepAlive: true, maxSockets: 2 * WORKERS };
-  const common = {
+  const common = (silence: number) => ({
     // Its own retries know neither fresh snapshots nor ConcurrentLimitExceeded, and give up after three; src/clouds/retry.ts does it.
     maxAttempts: 1,
     requestHandler: {
       connectionTimeout: times.connect,
       requestTimeout: times.request,
       throwOnRequestTimeout: true,
-      socketTimeout: times.silence,
+      socketTimeout: silence,
       httpAgent: agent,
       httpsAgent: agent,
     },
-  };
-  const opener = new EC2Client({ ...common, region: first });
+  });
+  const opener = new EC2Client({ ...common(times.thinking), region: first });
   try {
     await opener.config.credentials();
   } catch (error) {
@@ -67,10 +69,10 @@ export async function openSession(regions: string[], times: Times): Promise<Sess
     throw explain(error, 'looking for credentials');
   }
   // Found once and refreshed in one place, whatever the number of clients.
-  const config = { ...common, credentials: opener.config.credentials };
-  const ec2 = perRegion((region) => sceptical(new EC2Client({ ...config, region })));
-  const ebs = perRegion((region) => sceptical(new EBSClient({ ...config, region })));
-  const ssm = perRegion((region) => sceptical(new SSMClient({ ...config, region })));
+  const config = (silence: number) => ({ ...common(silence), credentials: opener.config.credentials });
+  const ec2 = perRegion((region) => sceptical(new EC2Client({ ...config(times.thinking), region })));
+  const ebs = perRegion((region) => sceptical(new EBSClient({ ...config(times.silence), region })));
+  const ssm = perRegion((region) => sceptical(new SSMClient({ ...config(times.thinking), region })));
 
   return {
     regions: all,
@@ -78,11 +80,15 @@ export async function openSession(regions: string[], times: Times): Promise<Sess
     ec2: ec2.of,
     ebs: ebs.of,
     ssm: ssm.of,
-    ask: (what, call, { fresh = false, detail } = {}) => {
+    ask: (what, call, { fresh = false, signal, detail } = {}) => {
       const freshUntil = fresh ? performance.now() + times.fresh : 0;
-      return retry(call, {
+      const unlessEnded = async () => {
+        signal?.throwIfAborted();
+        return call();
+      };
+      return retry(unlessEnded, {
         what,
-        judge: (error) => judge(error, performance.now() < freshUntil),
+        judge: (error) => (signal?.aborted ? { again: false } : judge(error, performance.now() < freshUntil)),
         explain,
         limitMs: times.retry,
         // The time limit ends it, not a count: at 50 % throttling 12 tries would fail one block in 4,000.

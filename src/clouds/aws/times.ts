@@ -1,7 +1,9 @@
 /** Every wait of this cloud, in milliseconds, with its reason. */
 export interface Times {
-  /** A connection on which nothing moved for so long is dead: a block of 512 KiB is answered in tens of milliseconds, and on a slow line bytes still move. */
+  /** EBS: a connection on which nothing moved for so long is dead: a block of 512 KiB is answered in tens of milliseconds, and on a slow line bytes still move. */
   silence: number;
+  /** The same for EC2 and SSM, which may think for long before the first byte (RunInstances, look-ups of what uses images). */
+  thinking: number;
   /** All of one call. 32 blocks at once on a line of 2 Mbit/s take 70 s; without any limit the SDK waits for ever on a stalled PUT. */
   request: number;
   connect: number;
@@ -32,6 +34,7 @@ const MINUTE = 60 * SECOND;
 
 export const TIMES: Times = {
   silence: 15 * SECOND,
+  thinking: MINUTE,
   request: 2 * MINUTE,
   connect: 5 * SECOND,
   retry: 5 * MINUTE,

@@ -82,11 +82,26 @@ async function begin(session: Session, job: UploadJob, disk: RawDisk): Promise<B
   const isSame =
     noted > 0 && !job.notes[NOTE.snapshot] && (job.notes[NOTE.parent] ?? '') === (parent?.snapshotId ?? '');
   if (noted > 0 && !isSame) await discard(session, job);
-  const attempt = isSame ? noted : noted + 1;
-  const begun = await start(session, job, disk, parent, attempt);
+  let attempt = isSame ? noted : noted + 1;
+  let begun = await start(session, job, disk, parent, attempt);
+  if (begun && isSame && !(await isOpen(session, job.region, begun.snapshotId))) {
+    // AWS gave it up meanwhile, and would name it for ever to whoever has this token.
+    await discard(session, job);
+    begun = await start(session, job, disk, parent, ++attempt);
+  }
   if (begun) return begun;
   job.detail('AWS does not build on the earlier snapshot: the whole disk is sent');
   return (await start(session, job, disk, undefined, attempt + 1)) as Begun;
+}
+
+/** Whether blocks can be put into a snapshot; one that was begun just now may not be known everywhere. */
+function isOpen(session: Session, region: string, id: string): Promise<boolean> {
+  const freshUntil = performance.now() + session.times.fresh;
+  return session.until(`snapshot ${id}`, 2 * session.times.fresh, async () => {
+    const snapshot = await snapshotOf(session, region, id);
+    if (snapshot) return snapshot.State === 'pending';
+    return performance.now() < freshUntil ? undefined : false;
+  });
 }
 
 /** @returns undefined when AWS refuses the parent: it does where an account encrypts everything it makes. */
@@ -171,22 +186,27 @@ async function send(
     notedAt = performance.now();
     job.note({ [NOTE.acknowledged]: String(begun.acknowledged + inOrder) });
   };
+  const stop = new AbortController();
+  const { signal } = stop;
   const put = (index: number) =>
     reader.with(index, (block, sha256) =>
       session.ask(
         `block ${index}`,
-        () => session.ebs(job.region).send(putBlock(begun.snapshotId, index, block, sha256)),
-        {
-          fresh: true,
-          detail: job.detail,
-        },
+        () => session.ebs(job.region).send(putBlock(begun.snapshotId, index, block, sha256), { abortSignal: signal }),
+        { fresh: true, signal, detail: job.detail },
       ),
     );
   await pMap(
     left.entries(),
     async ([at, index]) => {
-      await put(index);
-      acknowledge(at);
+      try {
+        await put(index);
+      } catch (error) {
+        // The first to fail ends the others, also those that wait to try again; nothing is put or noted after it.
+        stop.abort();
+        throw error;
+      }
+      if (!signal.aborted) acknowledge(at);
     },
     { concurrency: WORKERS },
   );

@@ -195,13 +195,20 @@ export const IMAGES: Record<string, Handler> = {
     if (ids.length > 10) throw refuse('InvalidParameterValue', 'at most 10 images');
     if (!input.IncludeAllResourceTypes && !input.ResourceTypes)
       throw refuse('MissingParameter', 'IncludeAllResourceTypes or ResourceTypes');
+    const options = ((input.ResourceTypes ?? []) as { ResourceType?: string; ResourceTypeOptions?: Values[] }[])
+      .filter(({ ResourceType }) => ResourceType === 'ec2:LaunchTemplate')
+      .flatMap(
+        ({ ResourceTypeOptions = [] }) => ResourceTypeOptions as { OptionName?: string; OptionValues?: string[] }[],
+      );
+    const depth = Number(options.find(({ OptionName }) => OptionName === 'version-depth')?.OptionValues?.[0] ?? 10);
+    if (!(depth >= 1 && depth <= 10_000)) throw refuse('InvalidParameterValue', 'version-depth is 1 to 10000');
     const arn = (service: string, rest: string) => `arn:aws:${service}:${region.name}:${ACCOUNT}:${rest}`;
     const found = ids.flatMap((ImageId) => [
       ...[...region.instances.values()]
         .filter(({ imageId, state }) => imageId === ImageId && state !== 'terminated')
         .map(({ id }) => ({ ImageId, ResourceType: 'ec2:Instance', Arn: arn('ec2', `instance/${id}`) })),
       ...[...region.launchTemplates]
-        .filter(([, imageId]) => imageId === ImageId)
+        .filter(([, versions]) => versions.slice(0, depth).includes(ImageId))
         .map(([id]) => ({ ImageId, ResourceType: 'ec2:LaunchTemplate', Arn: arn('ec2', `launch-template/${id}`) })),
       ...[...region.parameters.values()]
         .filter(({ value }) => value === ImageId)

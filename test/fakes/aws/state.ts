@@ -83,8 +83,8 @@ export interface Region {
   parameters: Map<string, FakeParameter>;
   /** Token → what was asked with it and what came of it. */
   tokens: Map<string, { asked: string; id: string }>;
-  /** ID → image it names; for tests of what is in use. */
-  launchTemplates: Map<string, string>;
+  /** ID → images that its versions name, the newest first; for tests of what is in use. */
+  launchTemplates: Map<string, string[]>;
 }
 
 /** How the cloud behaves; tests may change it at any time. */
