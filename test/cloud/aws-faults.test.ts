@@ -126,6 +126,19 @@ for (const [what, fault] of Object.entries(passing)) {
   });
 }
 
+test.serial('AWS is not asked again sooner than it said', async (t) => {
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t);
+  const at: number[] = [];
+  fake.fault = (name) => {
+    if (name !== 'StartSnapshot' || at.push(performance.now()) > 1) return undefined;
+    return { kind: 'raw', status: 503, body: 'slow down', headers: { 'retry-after': '1' } };
+  };
+  await cloud.upload(jobOf(await disk()));
+  t.is(at.length, 2);
+  t.true((at[1] as number) - (at[0] as number) >= 990, at.join());
+});
+
 test.serial('a PUT that stalls is noticed and sent again', async (t) => {
   const fake = await fakeAws(t);
   const cloud = await openCloud(t, { silence: 400 });
@@ -246,6 +259,21 @@ const final: Record<string, Final> = {
     hint: /access key/,
     exitCode: EXIT.prerequisite,
   },
+  'a block that arrives with other bytes': {
+    prepare: (fake) => {
+      fake.fault = (name) =>
+        name === 'PutSnapshotBlock'
+          ? {
+              kind: 'error',
+              status: 403,
+              code: 'InvalidSignatureException',
+              message: 'The value of x-amz-Checksum does not match',
+            }
+          : undefined;
+    },
+    hint: /other bytes than were sent/,
+    exitCode: EXIT.failed,
+  },
   'a full quota': {
     prepare: (fake) => {
       fake.fault = (name) =>
@@ -286,6 +314,10 @@ test("the scan for secrets can fail, and AWS' words are cut where they could hol
     'doing',
   );
   t.is(told.message, 'doing: Other: no: …');
+  const signature = (message: string) =>
+    explain(Object.assign(new Error(message), { name: 'InvalidSignatureException' }), 'doing');
+  t.regex(signature('The Canonical String should have been x-amz-checksum:abc').hint, /access key/);
+  t.regex(signature('x-amz-Checksum does not match').hint, /other bytes/);
   let found = false;
   const job = { ...jobOf({ rawSha256: '', path: '', size: 0, blocks: {} }), told: [USER_DATA] };
   const probe = {

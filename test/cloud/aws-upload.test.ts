@@ -219,6 +219,26 @@ test.serial('a snapshot that failed is discarded, and a new one begun', async (t
   t.is(fake.live().length, 2);
 });
 
+test.serial(
+  'blocks that AWS lost are found out after all was answered well, and sent again by the next run',
+  async (t) => {
+    const fake = await fakeAws(t);
+    const cloud = await openCloud(t);
+    const raw = await disk();
+    const job = jobOf(raw);
+    fake.behaviour.completesBlindly = true;
+    fake.onCall = (name) => {
+      if (name === 'PutSnapshotBlock') for (const { put } of fake.region(REGION).snapshots.values()) put.delete(13);
+    };
+    await t.throwsAsync(cloud.upload(job), { instanceOf: BuildError, message: /failed: ChangedBlocksCount is 15/ });
+    fake.onCall = undefined;
+    const made = await publish(cloud, resumed(job, raw));
+    t.is(made.bytesSent, 15 * BLOCK_BYTES);
+    t.is(await fake.rawSha256(REGION, made.imageId, raw.size), raw.rawSha256);
+    t.is(fake.live().length, 2);
+  },
+);
+
 test.serial('bytes that differ from what was verified are never sent', async (t) => {
   await fakeAws(t);
   const cloud = await openCloud(t);

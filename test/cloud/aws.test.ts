@@ -50,6 +50,7 @@ test.serial(
       SriovNetSupport: 'simple',
       ImdsSupport: 'v2.0',
     });
+    t.deepEqual(image?.rootDisk, { VolumeType: 'gp3', DeleteOnTermination: true });
     t.deepEqual(Object.fromEntries(image?.tags ?? []), labelsOf(job));
     t.deepEqual(Object.fromEntries(fake.region(REGION).snapshots.get(snapshotId)?.tags ?? []), labelsOf(job));
     // Again, as after an interruption: nothing is sent, nothing made.
@@ -83,6 +84,8 @@ test.serial(
     const box = fake.region(REGION).instances.get(probe.instanceId);
     t.like(box?.metadata, { HttpTokens: 'required', HttpPutResponseHopLimit: 1 });
     t.is(box?.tags.get(LABELS.temporary), 'yes');
+    t.like(Object.fromEntries(box?.volumeTags ?? []), { ...labelsOf(job), [LABELS.temporary]: 'yes' });
+    t.is(box?.onShutdown, 'terminate');
     const head = seeded(0).subarray(0, 16).toString('hex');
     t.is(await probe.transcript(), `instance ${probe.instanceId}, disk ${head}\n`);
     t.false(JSON.stringify(job.notes).includes('one-time-token'));
@@ -348,6 +351,42 @@ test.serial(
     await fake.close();
   },
 );
+
+test.serial('the snapshot of a copy has its labels from the first moment, before anybody knows its ID', async (t) => {
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t, { image: 200 });
+  const raw = await disk();
+  const home = await publish(cloud, jobOf(raw));
+  const job = jobOf(raw, { region: OTHER });
+  fake.behaviour.looks = 1_000_000;
+  await t.throwsAsync(cloud.copy(job, { ...home, region: REGION }), { instanceOf: BuildError, message: /not done/ });
+  const [snapshot] = fake.region(OTHER).snapshots.values();
+  t.deepEqual(Object.fromEntries(snapshot?.tags ?? []), labelsOf(job));
+  t.like((await cloud.list(OTHER))[0], { snapshotId: '' });
+  t.deepEqual(await cloud.orphans(OTHER), [], 'a copy on its way is no orphan');
+  fake.behaviour.looks = 1;
+  t.is(snapshot?.id, (await cloud.copy(job, { ...home, region: REGION })).snapshotId);
+});
+
+test.serial('more images than one look-up of their use takes', async (t) => {
+  const fake = await fakeAws(t);
+  const cloud = await openCloud(t);
+  const { imageId } = await publish(cloud, jobOf(await disk()));
+  const { images, launchTemplates } = fake.region(REGION);
+  const image = images.get(imageId) as NonNullable<ReturnType<typeof images.get>>;
+  for (let at = 0; at < 10; at++) {
+    const id = `ami-0000000000000000${at}`;
+    images.set(id, { ...image, id, name: `${image.name}-${at}` });
+  }
+  launchTemplates.set('lt-1', ['ami-00000000000000009']);
+  const listed = await cloud.list(REGION);
+  t.is(listed.length, 11);
+  t.deepEqual(
+    listed.filter(({ usedBy }) => usedBy.length > 0).map(({ imageId }) => imageId),
+    ['ami-00000000000000009'],
+  );
+  t.is(fake.calls.filter((name) => name === 'DescribeImageReferences').length, 2);
+});
 
 test.serial('lists of many pages are read whole', async (t) => {
   const fake = await fakeAws(t);

@@ -95,6 +95,11 @@ const clock: Hint = {
   exitCode: EXIT.prerequisite,
   mute: true,
 };
+const garbled: Hint = {
+  hint: 'a block arrived with other bytes than were sent: look for a proxy on the way or bad memory, then run the same command again',
+  exitCode: EXIT.failed,
+  mute: true,
+};
 const permission: Hint = {
   hint: 'give the role what docs/clouds/aws-policy.json allows; `npm run doctor` names what is missing',
   exitCode: EXIT.prerequisite,
@@ -167,7 +172,7 @@ export function judge(error: unknown, fresh: boolean): Judgement {
   const code = codeOf(error);
   const { $metadata, $response } = (error ?? {}) as AwsError;
   const status = $metadata?.httpStatusCode ?? $response?.statusCode ?? 0;
-  if (HINTS[code] || isClock(error)) return { again: false };
+  if (hintOf(error)) return { again: false };
   const afterMs = Number($response?.headers?.['retry-after']) * 1000 || undefined;
   if (AGAIN[code]) return { again: true, reason: AGAIN[code], afterMs };
   if (fresh && FRESH.has(code)) return { again: true, reason: 'not known everywhere yet', afterMs };
@@ -183,7 +188,7 @@ export function judge(error: unknown, fresh: boolean): Judgement {
 /** An error for a person: code and AWS' own words, without anything of the request. */
 export function explain(error: unknown, what: string): BuildError {
   const code = codeOf(error);
-  const known = isClock(error) ? clock : HINTS[code];
+  const known = hintOf(error);
   const message = (error as AwsError)?.message;
   const said = known?.mute || !message || isForeign(error) ? '' : `: ${clean(message)}`;
   const hint =
@@ -212,6 +217,20 @@ function isForeign(error: unknown): boolean {
     name === 'UnknownError' ||
     /Deserialization error|not valid JSON/.test(message ?? '')
   );
+}
+
+function hintOf(error: unknown): Hint | undefined {
+  if (isClock(error)) return clock;
+  return isGarbled(error) ? garbled : HINTS[codeOf(error)];
+}
+
+/**
+ * EBS has the code of a wrong signature for a block that doesn't match its checksum. A wrong signature itself may be
+ * explained by quoting all that was signed, where the header's name is in small letters.
+ */
+function isGarbled(error: unknown): boolean {
+  const { name, message } = (error ?? {}) as AwsError;
+  return name === 'InvalidSignatureException' && /x-amz-Checksum/.test(message ?? '');
 }
 
 /** Services that have one code for several causes say in words that it was the clock. */

@@ -142,7 +142,8 @@ async function usable(session: Session, job: Job, region: string, image: Image):
   if (FAILED.has(image.State ?? '')) {
     // What was uploaded is still good: only a copy's own snapshot goes with it.
     const snapshotId = snapshotIdOf(image);
-    if (snapshotId === uploadedSnapshot(job.notes)) await deregisterOnly(session, region, imageId);
+    const uploaded = uploadedSnapshot(job.notes);
+    if (uploaded && (!snapshotId || snapshotId === uploaded)) await deregisterOnly(session, region, imageId);
     else await deregister(session, region, imageId, snapshotId);
     job.note({ 'copy.attempt': String(Number(job.notes['copy.attempt'] ?? 1) + 1) });
     return undefined;

@@ -39,6 +39,7 @@ export const EBS: Record<string, Handler> = {
         volumeSize: size,
         state: 'pending',
         sealed: false,
+        failure: undefined,
         looks: 0,
         tags: tagsFrom(Tags),
         description: Description as string | undefined,
@@ -72,16 +73,26 @@ export const EBS: Record<string, Handler> = {
     if (input.DataLength !== BLOCK_BYTES || block.length !== BLOCK_BYTES)
       throw invalid(`DataLength must be ${BLOCK_BYTES}, and the body of that length`);
     const sha256 = createHash('sha256').update(block).digest();
-    if (sha256.toString('base64') !== input.Checksum) throw invalid('The checksum of the block does not match.');
+    if (sha256.toString('base64') !== input.Checksum)
+      throw new ApiError(
+        'InvalidSignatureException',
+        'The checksum of the block does not match the value of x-amz-Checksum.',
+        403,
+      );
     state.write(snapshot, index, block, sha256);
     return { Checksum: input.Checksum, ChecksumAlgorithm: 'SHA256' };
   },
 
-  CompleteSnapshot: ({ region }, input) => {
+  CompleteSnapshot: ({ state, region }, input) => {
+    // EBS may find out only afterwards: it answers, and the snapshot fails.
+    const wrong = (message: string) => {
+      if (!state.behaviour.completesBlindly) throw invalid(message);
+      snapshot.failure ??= message;
+    };
     const snapshot = pendingSnapshot(region, input.SnapshotId);
     const { ChangedBlocksCount, Checksum, ChecksumAlgorithm, ChecksumAggregationMethod } = input;
     if (ChangedBlocksCount !== snapshot.put.size)
-      throw invalid(`ChangedBlocksCount is ${ChangedBlocksCount}, but ${snapshot.put.size} blocks were put`);
+      wrong(`ChangedBlocksCount is ${ChangedBlocksCount}, but ${snapshot.put.size} blocks were put`);
     const given = [Checksum, ChecksumAlgorithm, ChecksumAggregationMethod].filter(
       (value) => value !== undefined,
     ).length;
@@ -90,7 +101,7 @@ export const EBS: Record<string, Handler> = {
     if (given === 3) {
       const all = createHash('sha256');
       for (const [, digest] of [...snapshot.put].sort(([a], [b]) => a - b)) all.update(digest);
-      if (all.digest('base64') !== Checksum) throw invalid('The aggregate checksum does not match.');
+      if (all.digest('base64') !== Checksum) wrong('The aggregate checksum does not match.');
     }
     snapshot.sealed = true;
     return { Status: 'pending' };

@@ -72,10 +72,12 @@ function asImage(region: Region, image: FakeImage): Values {
       {
         DeviceName: image.rootDevice,
         Ebs: {
-          SnapshotId: image.snapshotId,
+          // A copy that isn't done doesn't say yet of which snapshot it will be.
+          SnapshotId: image.isCopy && image.state !== 'available' ? undefined : image.snapshotId,
           VolumeSize: snapshot?.volumeSize,
-          VolumeType: 'gp3',
-          DeleteOnTermination: true,
+          VolumeType: 'gp2',
+          DeleteOnTermination: false,
+          ...image.rootDisk,
           Encrypted: snapshot?.encrypted ?? false,
         },
       },
@@ -93,6 +95,7 @@ export const IMAGES: Record<string, Handler> = {
     const root = mappings.find(({ DeviceName }) => DeviceName === input.RootDeviceName);
     if (!root?.Ebs?.SnapshotId) throw refuse('InvalidBlockDeviceMapping', 'the root device needs a snapshot');
     const snapshot = snapshotOf(region, root.Ebs.SnapshotId);
+    const { SnapshotId: _, ...rootDisk } = root.Ebs;
     if (snapshot.state !== 'completed') throw refuse('IncorrectState', `${snapshot.id} is ${snapshot.state}`);
     const {
       Architecture = 'i386',
@@ -115,6 +118,8 @@ export const IMAGES: Record<string, Handler> = {
         Description: input.Description,
       },
       rootDevice: input.RootDeviceName as string,
+      rootDisk,
+      isCopy: false,
       snapshotId: snapshot.id,
     });
     return { ImageId: id };
@@ -144,6 +149,8 @@ export const IMAGES: Record<string, Handler> = {
         tags: input.CopyImageTags ? new Map([...source.tags, ...tags]) : tags,
         attributes: { ...source.attributes, Description: input.Description },
         rootDevice: source.rootDevice,
+        rootDisk: source.rootDisk,
+        isCopy: true,
         snapshotId: snapshot.id,
       });
     });
@@ -226,7 +233,7 @@ export const IMAGES: Record<string, Handler> = {
     if (ids) for (const id of ids) snapshotOf(region, id);
     for (const snapshot of region.snapshots.values())
       if (snapshot.sealed && snapshot.state === 'pending' && snapshot.looks++ >= state.behaviour.looks)
-        snapshot.state = 'completed';
+        snapshot.state = snapshot.failure ? 'error' : 'completed';
     const wanted = [...region.snapshots.values()].filter(({ id }) => !ids || ids.includes(id));
     const { items, ...more } = page(
       call,
@@ -235,11 +242,12 @@ export const IMAGES: Record<string, Handler> = {
     );
     return {
       ...more,
-      Snapshots: items.map(({ id, volumeSize, state, tags, description, encrypted, started }) => ({
+      Snapshots: items.map(({ id, volumeSize, state, failure, tags, description, encrypted, started }) => ({
         SnapshotId: id,
         OwnerId: ACCOUNT,
         VolumeSize: volumeSize,
         State: state,
+        StateMessage: state === 'error' ? failure : undefined,
         StartTime: started,
         Encrypted: encrypted,
         Description: description,

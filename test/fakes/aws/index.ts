@@ -71,6 +71,7 @@ export async function startFakeAws({ hypervisor, dir, region = 'eu-central-1' }:
     noCapacity: new Set(),
     pageSize: 1000,
     failNextImage: false,
+    completesBlindly: false,
     keepSnapshots: undefined,
   };
   const credentials: Credentials = {

@@ -8,6 +8,9 @@ import { ApiError, type Values } from './wire.ts';
 /** GetConsoleOutput gives no more. */
 const CONSOLE_BYTES = 64 * 1024;
 
+/** What a launch makes, and so can label. */
+const TAGGED = ['instance', 'volume', 'network-interface'];
+
 const CODES = { pending: 0, running: 16, 'shutting-down': 32, terminated: 48 };
 
 function instanceOf(region: Region, id: unknown): FakeInstance {
@@ -47,13 +50,15 @@ async function launch({ state, region }: Call, input: Values): Promise<string> {
     imageId: image.id,
     type,
     state: 'pending',
-    tags: specified(input, 'instance', ['instance', 'volume', 'network-interface']),
+    tags: specified(input, 'instance', TAGGED),
     launched: new Date(),
     metadata: {
       HttpEndpoint: given.HttpEndpoint ?? 'enabled',
       HttpTokens: given.HttpTokens ?? (isV2 ? 'required' : 'optional'),
       HttpPutResponseHopLimit: given.HttpPutResponseHopLimit ?? (isV2 ? 2 : 1),
     },
+    volumeTags: specified(input, 'volume', TAGGED),
+    onShutdown: (input.InstanceInitiatedShutdownBehavior as string | undefined) ?? 'stop',
     machine,
     disk,
     lastConsole: '',
@@ -117,7 +122,8 @@ export const INSTANCES: Record<string, Handler> = {
   GetConsoleOutput: ({ region }, input) => {
     const instance = instanceOf(region, input.InstanceId);
     const isOver = instance.state === 'terminated' || instance.state === 'shutting-down';
-    const text = Buffer.from(isOver ? instance.lastConsole : instance.machine.console());
+    // While a machine runs only Latest reads its console; without, it is what was kept when it last changed its state.
+    const text = Buffer.from(isOver ? instance.lastConsole : input.Latest ? instance.machine.console() : '');
     return { InstanceId: instance.id, Timestamp: new Date(), Output: text.subarray(-CONSOLE_BYTES).toString('base64') };
   },
 

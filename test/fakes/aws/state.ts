@@ -21,6 +21,8 @@ export interface Snapshot {
   state: 'pending' | 'completed' | 'error';
   /** CompleteSnapshot has come; so many looks later it is completed. */
   sealed: boolean;
+  /** It will be in state `error` then, for this reason. */
+  failure: string | undefined;
   looks: number;
   tags: Tags;
   description: string | undefined;
@@ -43,6 +45,9 @@ export interface FakeImage {
   /** As it was registered. */
   attributes: Record<string, unknown>;
   rootDevice: string;
+  /** What it was registered with for the root device, besides the snapshot. */
+  rootDisk: Record<string, unknown>;
+  isCopy: boolean;
   snapshotId: string;
   reason: string | undefined;
 }
@@ -55,6 +60,9 @@ export interface FakeInstance {
   tags: Tags;
   launched: Date;
   metadata: Record<string, unknown>;
+  volumeTags: Tags;
+  /** What happens when the machine turns itself off. */
+  onShutdown: string;
   machine: Machine;
   disk: string;
   /** What the console held when the machine ended. */
@@ -107,6 +115,8 @@ export interface Behaviour {
   pageSize: number;
   /** The next image ends as failed. */
   failNextImage: boolean;
+  /** CompleteSnapshot takes a wrong count or checksum, and the snapshot fails afterwards. */
+  completesBlindly: boolean;
   /** DeregisterImage leaves snapshots, with this code. */
   keepSnapshots: string | undefined;
 }
