@@ -15,7 +15,13 @@ export function cloudOptions(): Option[] {
 
 export function regionOption(): Option {
   return new Option('--region <names>', 'regions, divided by commas; the first is uploaded to, the others get copies')
-    .argParser((text: string, before: string[]) => [...before, ...text.split(',').filter(Boolean)])
+    .argParser((text: string, before: string[]) => [
+      ...before,
+      ...text
+        .split(',')
+        .map((name) => name.trim())
+        .filter(Boolean),
+    ])
     .default([], "the cloud's own default");
 }
 
@@ -36,7 +42,7 @@ export function withLockedCloud<T>(
   work: (cloud: Cloud) => Promise<T>,
 ): Promise<T> {
   return withCloud(choice, async (cloud) => {
-    const release = await lockCloud(journals, cloud.name);
+    const release = await lockCloud(cloud.lockDir ?? journals, cloud.name);
     try {
       return await work(cloud);
     } finally {

@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import { cloudNames } from '../clouds/find.ts';
 import { doctor, report } from '../doctor/doctor.ts';
+import { inputError } from '../process/errors.ts';
 import { setup } from '../setup/setup.ts';
 import { regionOption, withCloud } from './clouds.ts';
 
@@ -11,6 +12,8 @@ export function doctorCommand(): Command {
     .addOption(regionOption())
     .option('--json', 'the result, and only it, on standard output', false)
     .action(async ({ cloud, region, json }: { cloud?: string; region: string[]; json: boolean }) => {
+      if (cloud === undefined && region.length)
+        throw inputError('doctor', '--region without --cloud', 'add --cloud aws');
       process.exitCode =
         cloud === undefined
           ? await doctor({ json })

@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { baseNames } from '../base/bases.ts';
 import { DEFAULT_BASE } from '../base/choose.ts';
 import { publicationsDir } from '../publish/journal.ts';
@@ -23,7 +23,7 @@ export function promoteCommand(root: string): Command {
       `channels are per base: ${baseNames().join(', ')}`,
       process.env.CLAWDY_BASE || DEFAULT_BASE,
     )
-    .option('--image <id>', 'this published image instead of the candidate')
+    .addOption(new Option('--image <id>', 'this published image instead of the candidate').conflicts('rollback'))
     .option('--rollback', 'make the one that was latest before the latest again', false)
     .option('--plan', 'say which channels would move, and stop', false)
     .option('--yes', "don't ask", false)

@@ -78,7 +78,7 @@ export interface CloudImage extends Registered {
   /** Our image ID. */
   image: string;
   base: string;
-  /** First 32 hex digits of the raw disk's SHA-256: no cloud's label is too short for that. */
+  /** First DIGEST_DIGITS hex digits of the raw disk's SHA-256. */
   digest: string;
   run: string;
   /** ISO time. */
@@ -150,6 +150,8 @@ export interface Cloud {
   readonly name: string;
   /** The least proof that an image needs to be published here. */
   readonly proof: Scope;
+  /** A folder that everybody shares who changes this cloud from here: the lock lies there. Default: with the journals. */
+  readonly lockDir?: string;
   /** Whether an upload sends only what differs from its parent. */
   readonly incremental?: boolean;
   /** Regions of this session, first the one that is uploaded to. */
@@ -217,6 +219,9 @@ export const LABELS = {
   temporary: 'clawdy-temporary',
 } as const;
 
+/** No cloud's label is too short for that: Hetzner's have 63 characters, the whole has 64. */
+export const DIGEST_DIGITS = 32;
+
 export const OWNER = 'clawdy-image';
 
 /** The labels of everything that comes of a job. */
@@ -226,6 +231,6 @@ export function labelsOf({ run, image }: Pick<Job, 'run' | 'image'>): Record<str
     [LABELS.run]: run,
     [LABELS.image]: image.id,
     [LABELS.base]: image.base,
-    [LABELS.digest]: image.rawSha256.slice(0, 32),
+    [LABELS.digest]: image.rawSha256.slice(0, DIGEST_DIGITS),
   };
 }

@@ -5,10 +5,13 @@ import { inputError } from '../process/errors.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
+/** Base, UTC time, inputs: names files, labels and images in clouds. */
+export const imageId = z.string().regex(/^[a-z0-9.-]+-\d{8}T\d{6}Z-[0-9a-f]{8}$/);
+
 /** `manifest.json`: what an image is and what it was made of. The next stage reads only this. */
 export const imageSchema = z.strictObject({
   schema: z.literal(1),
-  id: z.string().regex(/^[a-z0-9.-]+-\d{8}T\d{6}Z-[0-9a-f]{8}$/),
+  id: imageId,
   created: z.iso.datetime(),
   /** Equal inputs are not baked twice. */
   inputHash: sha256,

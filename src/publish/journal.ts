@@ -1,9 +1,11 @@
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import type { Published } from '../clouds/cloud.ts';
 import { writeWhole } from '../launch/write-once.ts';
+import { imageId } from '../manifest/image.ts';
 import { BuildError, inputError } from '../process/errors.ts';
+import { BLOCK_BYTES } from '../seal/digest.ts';
 
 const bytes = z.number().int().nonnegative();
 
@@ -32,17 +34,24 @@ const publicationSchema = z.strictObject({
   recorded: z.iso.datetime().nullable(),
 });
 
+const HAVE_IDS = new Set(['registered', 'booted', 'recorded']);
+
 /** `publications/<image-id>.json`: what was made of an image in the clouds, or was about to be made. */
 export const journalSchema = z.strictObject({
   schema: z.literal(1),
   image: z.strictObject({
-    id: z.string(),
+    id: imageId,
     base: z.string(),
     created: z.iso.datetime(),
     rawSha256: z.string().regex(/^[0-9a-f]{64}$/),
     rawSize: bytes,
   }),
-  publications: z.array(publicationSchema),
+  publications: z.array(
+    publicationSchema.refine(
+      ({ state, image_id, snapshot_id }) => !HAVE_IDS.has(state) || (image_id && snapshot_id),
+      'has no IDs, which its state says there are',
+    ),
+  ),
 });
 
 export type Publication = z.output<typeof publicationSchema>;
@@ -92,6 +101,7 @@ export class Journal {
     }
     const parsed = journalSchema.safeParse(document);
     if (!parsed.success) throw unreadable(file, z.prettifyError(parsed.error));
+    if (parsed.data.image.id !== id) throw unreadable(file, `it is of image ${parsed.data.image.id}`);
     return new Journal(dir, parsed.data.image, parsed.data.publications);
   }
 
@@ -133,8 +143,8 @@ export class Journal {
   }
 }
 
-/** Writes there. @throws BuildError: what isn't in the journal isn't done. */
-function inFolder(dir: string, write: () => void): void {
+/** Writes below the folder of journals. @throws BuildError: what isn't in the journal isn't done. */
+export function inFolder(dir: string, write: () => void): void {
   try {
     mkdirSync(dir, { recursive: true });
     write();
@@ -142,8 +152,8 @@ function inFolder(dir: string, write: () => void): void {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === undefined) throw cause;
     const why = code === 'ENOSPC' ? 'the disk is full' : code;
-    const hint = 'make room, or set CLAWDY_PUBLICATIONS; then publish again';
-    throw new BuildError('publish', `the journal in ${dir} can't be written: ${why}`, hint, { cause });
+    const hint = 'make room, or name another folder: CLAWDY_PUBLICATIONS, for the local cloud also CLAWDY_STORE';
+    throw new BuildError('publish', `${dir} can't be written: ${why}`, hint, { cause });
   }
 }
 
@@ -179,10 +189,10 @@ export function readBlocks(file: string): Blocks {
   }
 }
 
-/** Keeps the block digests beside the journal: the next image's upload sends what differs from them. */
-export function keepBlocks(dir: string, id: string, from: string): void {
-  readBlocks(from);
-  inFolder(dir, () => copyFileSync(from, blocksFile(dir, id)));
+/** Keeps a disk's block digests beside the journal: the next image's upload sends what differs from them. */
+export function keepBlocks(dir: string, id: string, { size, blocks }: Pick<Blocks, 'size' | 'blocks'>): void {
+  const text = JSON.stringify({ blockBytes: BLOCK_BYTES, size, blocks });
+  inFolder(dir, () => writeWhole(blocksFile(dir, id), text, 'always'));
 }
 
 export function blocksFile(dir: string, id: string): string {

@@ -1,8 +1,9 @@
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BuildError } from '../process/errors.ts';
 import { start } from '../process/run.ts';
+import { inFolder } from './journal.ts';
 
 /**
  * One command at a time changes what is published in a cloud. The kernel holds the lock (flock(1)) for a child that ends
@@ -12,8 +13,9 @@ import { start } from '../process/run.ts';
  * @throws BuildError when another has it.
  */
 export async function lockCloud(dir: string, cloud: string): Promise<() => Promise<void>> {
-  mkdirSync(dir, { recursive: true });
   const file = join(dir, `.${cloud}.lock`);
+  // Also what flock(1) would only fail at: a folder in its place, a file that isn't ours.
+  inFolder(dir, () => writeFileSync(file, '', { flag: 'a' }));
   const child = start('flock', ['--nonblock', '--no-fork', file, 'sh', '-c', 'echo held; exec cat'], {
     stdin: 'pipe',
     stdout: 'pipe',
@@ -22,10 +24,17 @@ export async function lockCloud(dir: string, cloud: string): Promise<() => Promi
   });
   const [said] = await Promise.race([once(child.stdout as NodeJS.EventEmitter, 'data'), child.then(() => [''])]);
   if (!String(said).startsWith('held')) {
+    // 1: somebody has it (flock(1), --conflict-exit-code); anything else is flock's own trouble.
+    const { exitCode } = await child;
+    if (exitCode !== 1)
+      throw new BuildError(
+        'publish',
+        `${file} can't be locked (flock ended with ${exitCode})`,
+        'is it on a local disk?',
+      );
     const hint = `wait for it to end; who holds it: fuser ${file}`;
     throw new BuildError('publish', `another run is changing what is published on ${cloud}`, hint);
   }
-  writeFileSync(file, `${process.pid}\n`);
   return async () => {
     child.stdin?.end();
     await child;

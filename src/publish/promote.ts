@@ -43,7 +43,9 @@ export async function planPromote(cloud: Cloud, base: string, id: string | undef
   const places = await placesOf(cloud, base);
   const wanted = id ?? candidateOf(places, cloud.name, base);
   return places.flatMap((place) => {
-    const image = place.images.find((one) => one.image === wanted && one.proven && !one.deprecated);
+    const image = place.images.find((one) => one.image === wanted && one.proven);
+    if (image?.deprecated)
+      throw refused(`${wanted} is deprecated in ${place.region}, and will be removed`, 'bake and publish a new one');
     if (!image)
       throw refused(
         `${place.region} has no proven ${wanted}`,
@@ -77,11 +79,16 @@ export async function planRollback(cloud: Cloud, base: string): Promise<Move[]> 
   const places = await placesOf(cloud, base);
   const wanted = places.map((place) => at(place, 'previous')).find(Boolean)?.image;
   if (!wanted) throw refused(`nothing was latest before, of ${base}`, 'name an image: promote --image <id>');
-  return places.flatMap((place) => {
+  const moves = places.flatMap((place) => {
     const image = [at(place, 'previous'), at(place, 'latest')].find((one) => one?.image === wanted);
     if (!image) throw refused(`${place.region} has no ${wanted} to go back to`, 'promote --image <id> in all regions');
     return [...move(place, 'latest', image), ...move(place, 'previous', undefined)];
   });
+  // A promotion that was cut short before it moved anything has only remembered.
+  const older = places.some((place) => ![undefined, wanted].includes(at(place, 'previous')?.image));
+  if (older && !moves.some(({ channel }) => channel === 'latest'))
+    throw refused('the last promotion never took effect', 'finish it first: promote once more, then roll back');
+  return moves;
 }
 
 /** Carries a plan out, in its order. */

@@ -19,7 +19,7 @@ export function requireProof(dir: string, image: ImageManifest, scope: Scope): R
   if (unbuilt.length) throw refused(image, `${unbuilt.join(', ')} isn't built yet`, 'build the layer, then bake');
   // A later run of scope ci leaves the full one's report where only a full one writes.
   const wanted = scope === 'full' ? [join('full', 'report.json')] : ['report.json', join('full', 'report.json')];
-  const prove = scope === 'full' ? 'npm run -s verify -- --scope full' : 'make test';
+  const prove = `npm run -s verify -- --image ${dir}${scope === 'full' ? ' --scope full' : ''}`;
   const reports = wanted.map((name) => join(dir, 'verify', name)).filter((file) => existsSync(file));
   if (!reports.length) throw refused(image, `there is no proof of scope ${scope}`, `prove it: ${prove}`);
   const faults: string[] = [];

@@ -1,4 +1,5 @@
 import type { Cloud, CloudImage, Orphan } from '../clouds/cloud.ts';
+import { DAY_MS, isYoung } from './age.ts';
 import { dropBlocks, Journal } from './journal.ts';
 
 export interface PruneOptions {
@@ -13,10 +14,6 @@ export type Decision = { region: string; why: string } & (
   | { act: 'keep' | 'deprecate' | 'remove'; image: CloudImage }
   | { act: 'leave' | 'sweep'; orphan: Orphan }
 );
-
-const DAY_MS = 24 * 3600_000;
-/** A run that this machine's journals don't know may be somebody else's, and going on: none takes a day. */
-const FOREIGN_MS = DAY_MS;
 
 /**
  * Decides what goes: old images are deprecated first and removed after the grace, never one that a channel or anything
@@ -64,8 +61,7 @@ function judge(
   if (!image.proven) {
     // Half-made: nobody was told its ID.
     if (ours.has(image.run)) return { act: 'remove', why: 'left by a run that was interrupted' };
-    const age = now - Date.parse(image.created);
-    if (age < FOREIGN_MS) return { act: 'keep', why: "not checked yet, by a run that isn't in our journals" };
+    if (isYoung(image, now)) return { act: 'keep', why: "not checked yet, by a run that isn't in our journals" };
     return { act: 'remove', why: 'never checked, older than a day' };
   }
   if (image.deprecated === undefined && graceMs > 0) return { act: 'deprecate', why: 'older than those that are kept' };
@@ -74,10 +70,9 @@ function judge(
   return { act: 'keep', why: `deprecated, for ${Math.ceil((graceMs - since) / DAY_MS)} more days` };
 }
 
-function judgeOrphan({ run, created }: Orphan, ours: Set<string>, now: number): { sweep: boolean; why: string } {
-  if (ours.has(run)) return { sweep: true, why: 'left by a run that was interrupted' };
-  if (created !== undefined && now - Date.parse(created) >= FOREIGN_MS)
-    return { sweep: true, why: "of a run that isn't in our journals, older than a day" };
+function judgeOrphan(orphan: Orphan, ours: Set<string>, now: number): { sweep: boolean; why: string } {
+  if (ours.has(orphan.run)) return { sweep: true, why: 'left by a run that was interrupted' };
+  if (!isYoung(orphan, now)) return { sweep: true, why: "of a run that isn't in our journals, older than a day" };
   return { sweep: false, why: "of a run that isn't in our journals, younger than a day or of unknown age" };
 }
 
@@ -91,6 +86,8 @@ export async function carryOutPrune(
   for (const decision of decisions) {
     if (decision.act === 'deprecate') await cloud.deprecate(decision.image);
     if (decision.act === 'remove') {
+      // Somebody may have taken their time to answer, and others may have promoted or launched it.
+      if (await isWanted(cloud, decision.image)) continue;
       await cloud.remove(decision.image);
       forget(cloud.name, dir, decision.image);
     }
@@ -102,11 +99,17 @@ export async function carryOutPrune(
   }
 }
 
-function forget(cloud: string, dir: string, { image, imageId, region }: CloudImage): void {
+async function isWanted(cloud: Cloud, { region, imageId }: CloudImage): Promise<boolean> {
+  const now = (await cloud.list(region)).find((one) => one.imageId === imageId);
+  return now !== undefined && (now.channels.length > 0 || now.usedBy.length > 0);
+}
+
+function forget(cloud: string, dir: string, { image, imageId, region, run }: CloudImage): void {
   const journal = Journal.read(dir, image);
   if (!journal) return;
+  // By the run too: one that was killed before it heard the ID.
   for (const entry of journal.publications)
-    if (entry.cloud === cloud && entry.region === region && entry.image_id === imageId)
+    if (entry.cloud === cloud && entry.region === region && (entry.image_id === imageId || entry.run === run))
       journal.update(entry, { state: 'removed' });
   if (!journal.publications.some(({ state }) => state === 'recorded')) dropBlocks(dir, image);
 }

@@ -1,15 +1,24 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import type { Cloud, CloudImage, Job, Parent, Published, RawDisk, Registered } from '../clouds/cloud.ts';
+import {
+  type Cloud,
+  type CloudImage,
+  DIGEST_DIGITS,
+  type Job,
+  type Parent,
+  type Published,
+  type RawDisk,
+  type Registered,
+} from '../clouds/cloud.ts';
 import type { ImageManifest } from '../manifest/image.ts';
 import { workFolder } from '../plan/work-folder.ts';
-import { BuildError } from '../process/errors.ts';
+import { BuildError, inputError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
-import { rawDisk } from '../seal/closed-disk.ts';
+import { rawDiskBlocks } from '../seal/closed-disk.ts';
+import { isYoung } from './age.ts';
 import { blocksFile, Journal, keepBlocks, type Publication, readBlocks } from './journal.ts';
 import { Transfer } from './transfer.ts';
-import { Unfit, witness } from './witness.ts';
+import { type Patience, Unfit, witness } from './witness.ts';
 
 /** What `npm run -s publish -- --json` prints. */
 export interface PublishResult {
@@ -33,6 +42,7 @@ export interface PublishInputs {
   cloud: Cloud;
   /** Folder of the journals. */
   dir: string;
+  patience?: Patience;
 }
 
 /** What the clouds are told of an image. */
@@ -45,9 +55,8 @@ export function publishedOf({ id, base, created, disk }: ImageManifest): Publish
  * has left; after a failure nothing half-made stays. The caller has asked for the proof, and holds the cloud's lock.
  */
 export async function publish(inputs: PublishInputs, progress: Progress): Promise<PublishResult> {
-  const { image, cloud, dir, imageDir } = inputs;
+  const { image, cloud, dir } = inputs;
   const journal = Journal.open(dir, publishedOf(image));
-  keepBlocks(dir, image.id, join(imageDir, 'blocks.json'));
   const publications: PublishResult['publications'] = [];
   let home: (Registered & { region: string }) | undefined;
   const interrupted = () => progress.say(interruptedHint(cloud.name));
@@ -83,14 +92,31 @@ function idsOf({ image_id, snapshot_id, region }: Publication): Registered {
 async function entryOf(cloud: Cloud, journal: Journal, region: string): Promise<Publication> {
   const { image } = journal;
   const there = (await cloud.list(region)).filter((one) => isOf(one, image));
+  const onItsWayOut = there.find(({ deprecated }) => deprecated !== undefined);
+  if (onItsWayOut)
+    throw inputError(
+      'publish',
+      `${image.id} is deprecated in ${region}, and will be removed`,
+      'bake a new image and publish that: make bake ARGS=--force',
+    );
   const known = journal.find(cloud.name, region);
   if (known && known.state !== 'failed' && known.state !== 'removed') {
-    const gone = known.image_id !== null && !there.some(({ imageId }) => imageId === known.image_id);
-    if (!gone) return known;
+    const now = there.find(({ imageId }) => imageId === known.image_id);
+    if (now?.proven && known.state !== 'recorded') journal.update(known, { state: 'booted' });
+    // Another one may have been published since; whoever publishes this one wants it to be the candidate.
+    if (now && known.state === 'recorded' && !now.channels.includes('candidate'))
+      await cloud.setChannel(region, now.base, 'candidate', now);
+    if (now || known.image_id === null) return known;
     journal.update(known, { state: 'removed' });
   }
-  const [found] = there.filter(({ deprecated }) => deprecated === undefined);
+  const [found] = there;
   if (!found) return journal.begin(cloud.name, region, newRun());
+  if (!found.proven && !journal.publications.some(({ run }) => run === found.run) && isYoung(found))
+    throw inputError(
+      'publish',
+      `in ${region} run ${found.run}, which isn't in this journal, has published ${image.id} and not checked it yet`,
+      'wait for it; if nothing runs any more, it is taken up when it is a day old',
+    );
   const entry = journal.begin(cloud.name, region, found.run);
   // A copy that is on its way has no snapshot yet: whoever makes it finds it and waits.
   if (!found.snapshotId) return entry;
@@ -103,7 +129,7 @@ async function entryOf(cloud: Cloud, journal: Journal, region: string): Promise<
 }
 
 function isOf({ image, digest }: CloudImage, { id, rawSha256 }: Published): boolean {
-  return image === id && digest === rawSha256.slice(0, digest.length);
+  return image === id && digest === rawSha256.slice(0, DIGEST_DIGITS);
 }
 
 /** A label for all that a publication makes: when, and which of those that began in that second. */
@@ -140,7 +166,7 @@ async function inRegion(
     if (entry.state === 'registered') {
       await step('boot it and check', async (job) => {
         await sweepRun(cloud, region, run);
-        return witness(cloud, job, idsOf(entry));
+        return witness(cloud, job, idsOf(entry), inputs.patience);
       });
       reach({ state: 'booted' });
     }
@@ -181,8 +207,10 @@ async function upload(inputs: PublishInputs, journal: Journal, entry: Publicatio
   let disk: Promise<RawDisk> | undefined;
   const open = async (): Promise<RawDisk> => {
     job.detail('unpacking and checking the disk');
-    const path = await rawDisk(imageDir, image, work);
-    return { path, size: image.disk.rawSize, blocks: readBlocks(join(imageDir, 'blocks.json')).blocks };
+    const disk = await rawDiskBlocks(imageDir, image, work);
+    // Those that were read, whatever blocks.json says: the next image builds on them.
+    keepBlocks(dir, image.id, disk);
+    return disk;
   };
   try {
     await cloud.upload(
@@ -241,7 +269,10 @@ async function takeBack(
   const { region, run, state } = entry;
   try {
     const unfit = error instanceof Unfit;
-    if (unfit) for (const image of await cloud.list(region)) if (image.run === run) await cloud.remove(image);
+    // What somebody else has proven, named or used meanwhile isn't ours to take.
+    const isOurs = (image: CloudImage) =>
+      image.run === run && !image.proven && !image.channels.length && !image.usedBy.length;
+    if (unfit) for (const image of await cloud.list(region)) if (isOurs(image)) await cloud.remove(image);
     await sweepRun(cloud, region, run);
     if (unfit || state === 'started' || state === 'uploaded') journal.update(entry, { state: 'failed' });
   } catch (cause) {

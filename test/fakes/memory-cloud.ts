@@ -25,6 +25,8 @@ export class MemoryCloud implements Cloud {
   console = 'clawdy: image IMAGE, instance i\nclawdy: live ok\n';
   /** Whoever answers was given another token than the machine that we started. */
   forged = false;
+  /** Its upload reads the disk, as real ones do. */
+  opensDisk = false;
   /** What answered by SSH. */
   shownHostKey = `ssh-ed25519 ${'A'.repeat(68)}`;
   /** Calls that fail, and with what. */
@@ -51,6 +53,7 @@ export class MemoryCloud implements Cloud {
   async upload(job: UploadJob) {
     job.note({ snapshot: `snap-${job.run}` });
     this.things.push({ region: job.region, kind: 'snapshot', id: `snap-${job.run}`, run: job.run });
+    if (this.opensDisk) await job.disk();
     job.expect(10);
     job.sent(4);
     this.#call(job.region, 'upload');
@@ -83,13 +86,15 @@ export class MemoryCloud implements Cloud {
     const image = this.#at(job.region, imageId);
     const id = `i-${this.things.length}`;
     this.things.push({ region: job.region, kind: 'instance', id, run: job.run });
-    const said = this.console.replaceAll('IMAGE', image.image);
+    const said = this.console.replaceAll('IMAGE', image.image).replace('SEALED', 'clawdy: live ok');
+    // SEALED on the console: it gets as far as its bundle.
+    const cut = this.console.includes('SEALED') ? 'clawdy: live ok' : '';
     const hostKey = `ssh-ed25519 ${'A'.repeat(68)}`;
     // In user-data the token stands within JSON within JSON.
     const heard = this.forged ? userData.replace(/token\\":\\"[\w-]+/, `token\\":\\"${'x'.repeat(43)}`) : userData;
     return {
       instanceId: id,
-      transcript: () => withBundle(said, { instanceId: id, userData: heard, hostKey }),
+      transcript: async () => (await withBundle(said, { instanceId: id, userData: heard, hostKey })).replace(cut, ''),
       hostKey: () => this.shownHostKey,
       remove: async () => this.#drop(id),
     };

@@ -12,6 +12,8 @@ const work = mkdtempSync(join(tmpdir(), 'clawdy-promote-'));
 test.after.always(() => rmSync(work, { recursive: true, force: true }));
 
 const BASE = 'debian-13';
+const OLD = 'debian-13-20261116T000000Z-00000001';
+const HALF = 'debian-13-20261125T000000Z-00000002';
 const NOW = Date.parse('2026-11-25T00:00:00Z');
 const daysAgo = (days: number) => new Date(NOW - days * 24 * 3600_000).toISOString();
 
@@ -80,15 +82,46 @@ test('promote and rollback that were cut short anywhere are finished by the next
   }
 });
 
+test('a promotion that only remembered isn’t rolled back: that would forget what was latest before', async (t) => {
+  const cloud = new MemoryCloud('one', 'two');
+  put(cloud, 'older', { channels: ['previous'] });
+  put(cloud, 'old', { channels: ['latest'] });
+  put(cloud, 'new', { channels: ['candidate'] });
+  await carryOut(cloud, BASE, (await planPromote(cloud, BASE, undefined)).slice(0, 1));
+  await t.throwsAsync(planRollback(cloud, BASE), { message: /never took effect/ });
+  await carryOut(cloud, BASE, await planPromote(cloud, BASE, undefined));
+  await carryOut(cloud, BASE, await planRollback(cloud, BASE));
+  t.deepEqual(channel(cloud, 'latest'), ['old', 'old']);
+});
+
+test('what was promoted or launched while prune waited for an answer stays', async (t) => {
+  const cloud = new MemoryCloud('one');
+  put(cloud, 'new');
+  put(cloud, 'promoted', { created: daysAgo(9) });
+  put(cloud, 'launched', { created: daysAgo(9) });
+  put(cloud, 'old', { created: daysAgo(9) });
+  const decisions = await planPrune(cloud, join(work, 'none'), { keep: 1, graceDays: 0 }, NOW);
+  (cloud.images[1] as CloudImage).channels.push('latest');
+  (cloud.images[2] as CloudImage).usedBy.push('i-1');
+  await carryOutPrune(cloud, join(work, 'none'), decisions, () => {});
+  t.deepEqual(
+    cloud.images.map(({ image }) => image),
+    ['new', 'promoted', 'launched'],
+  );
+});
+
 test('nothing is promoted that a region lacks, that wasn’t proven, or that is on its way out', async (t) => {
   const lacking = new MemoryCloud('one', 'two');
   put(lacking, 'new', { channels: ['candidate'] }, ['one']);
   await t.throwsAsync(planPromote(lacking, BASE, undefined), { message: /different candidates: one new, two none/ });
   await t.throwsAsync(planPromote(lacking, BASE, 'new'), { message: /two has no proven new/ });
-  for (const fault of [{ proven: false }, { deprecated: daysAgo(0) }]) {
+  for (const [fault, message] of [
+    [{ proven: false }, /no proven new/],
+    [{ deprecated: daysAgo(0) }, /new is deprecated in one/],
+  ] as const) {
     const cloud = new MemoryCloud('one');
     put(cloud, 'new', { channels: ['candidate'], ...fault });
-    await t.throwsAsync(planPromote(cloud, BASE, undefined), { message: /no proven new/ });
+    await t.throwsAsync(planPromote(cloud, BASE, undefined), { message });
   }
   await t.throwsAsync(planPromote(new MemoryCloud('one'), BASE, undefined), { message: /no candidate of debian-13/ });
   const partly = new MemoryCloud('one', 'two');
@@ -110,40 +143,63 @@ test('prune keeps the newest, what a channel names and what is in use; the rest 
   put(cloud, 'used', { created: daysAgo(20), usedBy: ['i-1'] });
   put(cloud, 'rolled-back-to', { created: daysAgo(21), channels: ['previous'] });
   put(cloud, 'fresh-grace', { created: daysAgo(22), deprecated: daysAgo(6.5) });
+  // What is deprecated takes no place among the newest.
+  put(cloud, 'youngest', { created: daysAgo(0.2), deprecated: daysAgo(0.1) });
   put(cloud, 'over', { created: daysAgo(23), deprecated: daysAgo(7) });
   put(cloud, 'alone-in-its-base', { created: daysAgo(30), base: 'debian-12' });
   t.deepEqual(await pruned(cloud, join(work, 'none')), [
-    ...['keep age-1', 'keep age-2', 'deprecate age-3', 'deprecate age-4', 'deprecate age-5', 'deprecate age-6'],
+    ...[
+      'keep youngest',
+      'keep age-1',
+      'keep age-2',
+      'deprecate age-3',
+      'deprecate age-4',
+      'deprecate age-5',
+      'deprecate age-6',
+    ],
     ...['keep used', 'keep rolled-back-to', 'keep fresh-grace', 'remove over', 'keep alone-in-its-base'],
   ]);
   t.false(cloud.images.some(({ image }) => image === 'over'));
   t.truthy(cloud.images.find(({ image }) => image === 'age-3')?.deprecated);
-  t.is(cloud.images.length, 10);
+  t.is(cloud.images.length, 11);
 });
 
 test('without a grace old images go at once, and the journals know', async (t) => {
   const cloud = new MemoryCloud('one');
   const dir = join(work, 'journals');
   put(cloud, 'new');
-  const image: Published = { id: 'old', base: BASE, created: daysAgo(9), rawSha256: '0'.repeat(64), rawSize: 1 };
-  put(cloud, 'old', { created: image.created, run: 'run-old' });
+  const image: Published = { id: OLD, base: BASE, created: daysAgo(9), rawSha256: '0'.repeat(64), rawSize: 1 };
+  put(cloud, OLD, { created: image.created, run: 'run-old' });
+  put(cloud, 'elsewhere', { base: 'debian-12' });
   const journal = Journal.open(dir, image);
   const entry = journal.begin('memory', 'one', 'run-old');
-  journal.update(entry, { state: 'recorded', image_id: 'ami-old-one', snapshot_id: 'snap-old' });
-  writeFileSync(blocksFile(dir, 'old'), '{}');
-  t.deepEqual(await pruned(cloud, dir, { keep: 1, graceDays: 0 }), ['keep new', 'remove old']);
-  t.is(Journal.read(dir, 'old')?.publications[0]?.state, 'removed');
-  t.false(existsSync(blocksFile(dir, 'old')));
+  journal.update(entry, { state: 'recorded', image_id: `ami-${OLD}-one`, snapshot_id: 'snap-old' });
+  writeFileSync(blocksFile(dir, OLD), '{}');
+  // It is published elsewhere too: there its blocks are still built on.
+  const other = journal.begin('other-cloud', 'one', 'run-other');
+  journal.update(other, { state: 'recorded', image_id: 'x', snapshot_id: 'y' });
+  const expected = ['keep new', 'keep elsewhere', `remove ${OLD}`];
+  t.deepEqual(await pruned(cloud, dir, { keep: 1, graceDays: 0 }), expected);
+  t.deepEqual(
+    Journal.read(dir, OLD)?.publications.map(({ state }) => state),
+    ['removed', 'recorded'],
+  );
+  t.true(existsSync(blocksFile(dir, OLD)));
+  journal.update(other, { state: 'removed' });
+  put(cloud, OLD, { created: image.created, run: 'run-old' });
+  await pruned(cloud, dir, { keep: 1, graceDays: 0 });
+  t.false(existsSync(blocksFile(dir, OLD)));
 });
 
 test('what interrupted runs left is swept: ours at once, others’ after a day, never of unknown age', async (t) => {
   const cloud = new MemoryCloud('one');
   const dir = join(work, 'sweep');
-  const image: Published = { id: 'half', base: BASE, created: daysAgo(0), rawSha256: '0'.repeat(64), rawSize: 1 };
+  const image: Published = { id: HALF, base: BASE, created: daysAgo(0), rawSha256: '0'.repeat(64), rawSize: 1 };
   const journal = Journal.open(dir, image);
   journal.begin('memory', 'one', 'ours');
-  put(cloud, 'half', { proven: false, run: 'ours' });
+  put(cloud, HALF, { proven: false, run: 'ours' });
   put(cloud, 'foreign-young', { proven: false, run: 'x', created: daysAgo(0.5) });
+  put(cloud, 'foreign-ageless', { proven: false, run: 'x', created: '' });
   put(cloud, 'foreign-old', { proven: false, run: 'y', created: daysAgo(2) });
   const thing = (id: string, run: string, created?: string) => ({ region: 'one', kind: 'server', id, run, created });
   cloud.things.push(
@@ -151,15 +207,18 @@ test('what interrupted runs left is swept: ours at once, others’ after a day, 
     ...[thing('old', 'y', daysAgo(2)), thing('ageless', 'z')],
   );
   const decisions = await planPrune(cloud, dir, { keep: 3, graceDays: 7 }, NOW);
-  t.regex(decisions.map(renderDecision).join('\n'), /remove {4}one {2}half \(ami-half-one\): left by a run/);
+  t.regex(
+    decisions.map(renderDecision).join('\n'),
+    new RegExp(`remove {4}one {2}${HALF} \\(ami-${HALF}-one\\): left by a run`),
+  );
   t.deepEqual(await pruned(cloud, dir), [
-    ...['keep foreign-young', 'remove half', 'remove foreign-old'],
+    ...['keep foreign-young', `remove ${HALF}`, 'remove foreign-old', 'keep foreign-ageless'],
     ...['sweep mine', 'leave young', 'sweep old', 'leave ageless'],
   ]);
   t.deepEqual(
     cloud.things.map(({ id }) => id),
     ['young', 'ageless'],
   );
-  // What it would have gone on with is gone.
-  t.is(Journal.read(dir, 'half')?.publications[0]?.state, 'failed');
+  // What it would have gone on with is gone, although it never heard an ID.
+  t.is(Journal.read(dir, HALF)?.publications[0]?.state, 'failed');
 });

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
@@ -6,7 +6,7 @@ import { changedBlocks } from '../../src/clouds/blocks.ts';
 import { readImage } from '../../src/manifest/image.ts';
 import { BuildError } from '../../src/process/errors.ts';
 import { Progress } from '../../src/process/progress.ts';
-import { Journal } from '../../src/publish/journal.ts';
+import { blocksFile, Journal, keepBlocks } from '../../src/publish/journal.ts';
 import { lockCloud } from '../../src/publish/lock.ts';
 import { parentOf, publish, publishedOf } from '../../src/publish/publish.ts';
 import { Transfer } from '../../src/publish/transfer.ts';
@@ -28,6 +28,12 @@ function setting(cloud = new MemoryCloud('one', 'two')) {
   const states = () => journal().publications.map(({ region, state }) => `${region} ${state}`);
   return { cloud, image, imageDir, dir, inputs, journal, states, publish: () => publish(inputs, new Progress()) };
 }
+
+/** The image as a cloud would list it. */
+const published = (image: ReturnType<typeof readImage>) => ({
+  ...{ region: 'one', imageId: 'found', snapshotId: 'snap', image: image.id, base: image.base.id, run: 'some-run' },
+  ...{ digest: image.disk.rawSha256.slice(0, 32), created: image.created, proven: true, channels: [], usedBy: [] },
+});
 
 const passing = () => new BuildError('memory', 'a passing fault', 'again');
 
@@ -82,6 +88,71 @@ test('what fails on the way in is taken back, and the next run begins anew', asy
   t.deepEqual(states(), ['one failed', 'one recorded', 'two recorded']);
 });
 
+test('a box whose live checks never pass, or that says nothing, is taken back when patience ends', async (t) => {
+  const patience = { pollMs: 5, bundleMs: 100, liveMs: 100 };
+  for (const [console, message] of [
+    ['clawdy: image IMAGE, instance i\nclawdy: almost live ok\n', /its sealed bundle didn't come/],
+    ['', /its sealed bundle didn't come/],
+    ['clawdy: image IMAGE, instance i\nSEALED\n', /its live checks didn't come/],
+  ] as const) {
+    const { cloud, inputs, states } = setting();
+    cloud.console = console;
+    await t.throwsAsync(publish({ ...inputs, patience }, new Progress()), { message });
+    t.deepEqual([cloud.images, cloud.things], [[], []]);
+    t.deepEqual(states(), ['one failed']);
+  }
+});
+
+test('only its own are taken back and swept: not another run’s, nor what is proven, named or in use', async (t) => {
+  const { cloud, publish, image } = setting(new MemoryCloud('one'));
+  const other = { ...published(image), run: 'another-run' };
+  cloud.images.push({ ...other, image: 'debian-13-20260101T000000Z-00000000', imageId: 'other', proven: false });
+  cloud.things.push({ region: 'one', kind: 'instance', id: 'i-other', run: 'another-run' });
+  cloud.console = 'clawdy: closed: x\n';
+  await t.throwsAsync(publish(), { message: /stays closed/ });
+  t.deepEqual([cloud.images.length, cloud.things.length], [1, 1]);
+
+  // A journal from a backup says it was never checked; the cloud knows better, and nothing is booted again.
+  for (const fact of [{ proven: true }, { channels: ['latest' as const] }, { usedBy: ['i-1'] }]) {
+    const later = setting(new MemoryCloud('one'));
+    later.cloud.console = 'clawdy: closed: x\n';
+    const journal = Journal.open(later.dir, publishedOf(later.image));
+    const entry = journal.begin('memory', 'one', 'a-run');
+    journal.update(entry, { state: 'registered', image_id: 'ami', snapshot_id: 'snap' });
+    later.cloud.images.push({ ...published(later.image), run: 'a-run', imageId: 'ami', proven: false, ...fact });
+    await later.publish().catch(() => {});
+    t.is(later.cloud.images.length, 1);
+  }
+});
+
+test('a found image counts only if it is of these bytes, checked, and not on its way out', async (t) => {
+  const cases = [
+    [{ digest: '1'.repeat(32), proven: true }, undefined, 'upload'],
+    [{ digest: '', proven: true }, undefined, 'upload'],
+    [{ proven: false, created: new Date().toISOString() }, /not checked it yet/, undefined],
+    [{ proven: false }, undefined, 'boot'],
+    [{ proven: true, deprecated: '2026-11-24T00:00:00.000Z' }, /is deprecated in one/, undefined],
+    [{ proven: true, snapshotId: '' }, undefined, 'upload'],
+    [{ proven: true }, undefined, 'prove'],
+  ] as const;
+  for (const [changes, refused, first] of cases) {
+    const { cloud, publish, image } = setting(new MemoryCloud('one'));
+    cloud.images.push({ ...published(image), imageId: 'found', ...changes });
+    if (refused) await t.throwsAsync(publish(), { message: refused });
+    else await publish();
+    t.is(cloud.calls[0], first && `one ${first}`);
+  }
+});
+
+test('the last that is published is the candidate, also when it was there before', async (t) => {
+  const one = setting(new MemoryCloud('one'));
+  await one.publish();
+  const [image] = one.cloud.images;
+  if (image) image.channels = [];
+  await one.publish();
+  t.deepEqual(image?.channels, ['candidate']);
+});
+
 test("an image that only couldn't be booted stays for the next run, which doesn't upload again", async (t) => {
   const { cloud, publish, states } = setting();
   cloud.failing.set('two boot', passing());
@@ -116,9 +187,18 @@ test('an image that is gone from the cloud is published anew; one whose journal 
   t.deepEqual(states(), ['one recorded']);
 });
 
+test('bytes go by digests of the disk itself, whatever blocks.json says; those are kept for the next', async (t) => {
+  const { cloud, publish, dir, image } = setting(new MemoryCloud('one'));
+  cloud.opensDisk = true;
+  // The disk of this fixture isn't what its manifest says.
+  await t.throwsAsync(publish(), { message: /disk.qcow2 is not the disk that was sealed/ });
+  t.false(existsSync(blocksFile(dir, image.id)));
+});
+
 test('an upload builds on the newest publication of its base', async (t) => {
   const { publish, dir, image, imageDir } = setting(new MemoryCloud('one'));
   await publish();
+  keepBlocks(dir, image.id, { size: 1, blocks: { 0: 'a', 2: 'b' } });
   const next = {
     ...publishedOf(image),
     id: 'debian-13-20261123T000000Z-00000000',
@@ -137,7 +217,7 @@ test('blocks: what isn’t zeros, or what differs from the parent, zeros include
 });
 
 test('a journal that can’t be read, or is of another disk, is left as it is', async (t) => {
-  const { publish, dir, image, cloud, inputs } = setting();
+  const { publish, dir, image, cloud } = setting();
   await publish();
   const file = join(dir, `${image.id}.json`);
   const whole = readFileSync(file, 'utf8');
@@ -150,9 +230,10 @@ test('a journal that can’t be read, or is of another disk, is left as it is', 
     t.is(cloud.calls.length, calls);
     t.is(readFileSync(file, 'utf8'), broken);
   }
-  rmSync(join(inputs.imageDir, 'blocks.json'));
-  writeFileSync(file, whole);
-  await t.throwsAsync(publish(), { instanceOf: Error });
+  writeFileSync(file, whole.replace(/"image_id": "[^"]*"/, '"image_id": null'));
+  await t.throwsAsync(publish(), { message: /has no IDs, which its state says there are/ });
+  writeFileSync(join(dir, 'debian-13-20260101T000000Z-00000000.json'), whole);
+  t.throws(() => Journal.all(dir), { message: /it is of image|has no IDs/ });
 });
 
 test('where the journal can’t be written nothing is asked of the cloud', async (t) => {
@@ -180,6 +261,8 @@ test('progress tells bytes, rate and time left', (t) => {
 
 test('one run at a time changes a cloud; a lock ends with who held it', async (t) => {
   const dir = join(work, 'locks');
+  mkdirSync(join(dir, '.odd.lock'), { recursive: true });
+  await t.throwsAsync(lockCloud(dir, 'odd'), { message: /can't be written: EISDIR/, instanceOf: BuildError });
   const release = await lockCloud(dir, 'aws');
   await t.throwsAsync(lockCloud(dir, 'aws'), { message: /another run is changing/ });
   await (await lockCloud(dir, 'hetzner'))();

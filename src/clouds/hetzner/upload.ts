@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { BuildError } from '../../process/errors.ts';
 import { BLOCK_BYTES } from '../../seal/digest.ts';
@@ -52,7 +52,9 @@ export async function upload(api: HetznerApi, job: UploadJob): Promise<{ bytesSe
 /** Takes away what `upload` left for `register`, or an interrupted run: server and key. */
 export async function drop(api: HetznerApi, job: Job): Promise<void> {
   // A killed run left the private half of its key; on another machine there is nothing.
-  if (job.notes.work?.startsWith(WORK)) rmSync(job.notes.work, { recursive: true, force: true });
+  const { work } = job.notes;
+  if (work && resolve(work).startsWith(WORK) && dirname(resolve(work)) === dirname(WORK))
+    rmSync(work, { recursive: true, force: true });
   await dropServers(api, job, 'upload');
   await api.call('deleting the temporary SSH key', () => forgetKeys(api, job));
 }

@@ -29,6 +29,7 @@ class LocalCloud implements Cloud {
   readonly proof = 'ci';
   readonly regions = [REGION] as const;
   readonly #store = new Store();
+  readonly lockDir = this.#store.dir;
 
   async doctor() {
     let dir = this.#store.dir;
@@ -49,7 +50,10 @@ class LocalCloud implements Cloud {
     const into = this.#store.incoming(job.run);
     const qcow2 = join(into, 'disk.qcow2');
     if (job.notes.written === 'yes' && existsSync(qcow2)) return { bytesSent: 0 };
-    if (existsSync(join(this.#store.imageDir(job.image.id), 'labels.json'))) return { bytesSent: 0 };
+    if (existsSync(this.#store.imageDir(job.image.id))) {
+      this.#same(job);
+      return { bytesSent: 0 };
+    }
     rmSync(into, { recursive: true, force: true });
     job.note({ incoming: into });
     mkdirSync(into, { recursive: true, mode: 0o700 });
@@ -77,7 +81,8 @@ class LocalCloud implements Cloud {
   }
 
   async register(job: Job): Promise<Registered> {
-    const { id, base, created, rawSha256 } = job.image;
+    const { id, base, rawSha256 } = job.image;
+    const created = new Date().toISOString();
     const incoming = this.#store.incoming(job.run);
     if (existsSync(incoming)) {
       const labels: Labels = {
@@ -87,7 +92,14 @@ class LocalCloud implements Cloud {
       this.#store.label(incoming, labels);
       this.#store.admit(job.run, id);
     }
-    return { imageId: id, snapshotId: this.#store.read(id).rawSha256 };
+    return { imageId: id, snapshotId: this.#same(job).rawSha256 };
+  }
+
+  /** @throws BuildError (input) where the store has other bytes of that name. */
+  #same({ image }: Job): Labels {
+    const labels = this.#store.read(image.id);
+    if (labels.rawSha256 === image.rawSha256) return labels;
+    throw inputError('store', `${this.#store.imageDir(image.id)} is another disk`, 'move it away, then publish again');
   }
 
   async copy(): Promise<Registered> {
@@ -124,7 +136,9 @@ class LocalCloud implements Cloud {
   }
 
   async list(): Promise<CloudImage[]> {
-    const { records } = listRecords();
+    const { records, faults } = listRecords();
+    // It may be of an instance of any image.
+    const unknown = faults.length ? ["an instance whose record can't be read"] : [];
     return this.#store.list().map((labels) => ({
       region: REGION,
       imageId: labels.image,
@@ -137,7 +151,10 @@ class LocalCloud implements Cloud {
       proven: labels.proven,
       channels: CHANNELS.filter((channel) => this.#store.channel(labels.base, channel) === labels.image),
       deprecated: labels.deprecated ?? undefined,
-      usedBy: records.filter(({ image_id }) => image_id === labels.image).map(({ instance_id }) => instance_id),
+      usedBy: [
+        ...records.filter(({ image_id }) => image_id === labels.image).map(({ instance_id }) => instance_id),
+        ...unknown,
+      ],
     }));
   }
 
@@ -155,7 +172,7 @@ class LocalCloud implements Cloud {
 
   async orphans(): Promise<Orphan[]> {
     // Probes die with the process that started them; their folders go with the next boot or launch.
-    return this.#store.halfMade().map(({ path, run }) => ({ region: REGION, kind: 'folder', id: path, run }));
+    return this.#store.leftovers().map(({ path, ...more }) => ({ region: REGION, kind: 'folder', id: path, ...more }));
   }
 
   async removeOrphan({ id }: Orphan): Promise<void> {

@@ -6,6 +6,7 @@ import {
   readlinkSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   unlinkSync,
 } from 'node:fs';
@@ -13,12 +14,13 @@ import { homedir } from 'node:os';
 import { basename, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { writeWhole } from '../../launch/write-once.ts';
+import { imageId } from '../../manifest/image.ts';
 import { inputError } from '../../process/errors.ts';
 import type { Channel } from '../cloud.ts';
 
 const labelsSchema = z.strictObject({
   schema: z.literal(1),
-  image: z.string(),
+  image: imageId,
   base: z.string(),
   rawSha256: z.string().regex(/^[0-9a-f]{64}$/),
   run: z.string(),
@@ -69,10 +71,13 @@ export class Store {
   read(id: string): Labels {
     const file = join(this.imageDir(id), 'labels.json');
     try {
-      return labelsSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
+      const labels = labelsSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
+      // A folder that was copied or renamed by hand: its labels are another's.
+      if (labels.image === id && existsSync(this.disk(id))) return labels;
     } catch {
-      throw inputError('store', `${file} is missing or damaged`, `put it back, or remove ${this.imageDir(id)}`);
+      // Said below.
     }
+    throw inputError('store', `${this.imageDir(id)} isn't a whole image of that name`, 'mend it, or move it away');
   }
 
   /** @param folder the image's, or the one that will become it. */
@@ -117,12 +122,17 @@ export class Store {
     renameSync(work, link);
   }
 
-  /** Runs whose folder never became an image. */
-  halfMade(): { path: string; run: string }[] {
+  /** Folders that never became an image, of a run, and what a removal that was cut short left. */
+  leftovers(): { path: string; run: string; created: string }[] {
     if (!existsSync(this.dir)) return [];
-    return readdirSync(this.dir)
-      .filter((name) => name.startsWith('.new-'))
-      .map((name) => ({ path: join(this.dir, name), run: name.slice('.new-'.length) }));
+    return readdirSync(this.dir).flatMap((name) => {
+      const [, kind, rest = ''] = /^\.(new|gone)-(.+)$/.exec(name) ?? [];
+      const path = join(this.dir, name);
+      if (!kind) return [];
+      // Nobody else removes while we hold the lock, so a removal's rest is old at once.
+      const created = kind === 'new' ? statSync(path).mtime : new Date(0);
+      return [{ path, run: kind === 'new' ? rest : '', created: created.toISOString() }];
+    });
   }
 }
 
