@@ -220,5 +220,5 @@ test('what interrupted runs left is swept: ours at once, others’ after a day, 
     ['young', 'ageless'],
   );
   // What it would have gone on with is gone, although it never heard an ID.
-  t.is(Journal.read(dir, HALF)?.publications[0]?.state, 'failed');
+  t.is(Journal.read(dir, HALF)?.publications[0]?.state, 'removed');
 });
