@@ -152,3 +152,10 @@ export function resumed(job: TestJob, disk: TestDisk): TestJob {
     ...(job.parent && { parent: job.parent }),
   });
 }
+
+/** What a probe is started with; the user-data must show nowhere. */
+export const probeInputs = () => ({
+  userData: '#cloud-config\nsecret: one-time-token-of-the-probe\n',
+  sshKey: '/dev/null',
+  work: folder(),
+});
