@@ -84,6 +84,8 @@ export class MemoryCloud implements Cloud {
   async boot(job: Job, { imageId }: Registered, { userData }: ProbeInputs) {
     this.#call(job.region, 'boot');
     const image = this.#at(job.region, imageId);
+    const left = this.things.find(({ run }) => run === job.run);
+    if (left) throw new BuildError(OWNER, `${left.id} of an interrupted run is still there`, '');
     const id = `i-${this.things.length}`;
     this.things.push({ region: job.region, kind: 'instance', id, run: job.run });
     const said = this.console.replaceAll('IMAGE', image.image).replace('SEALED', 'clawdy: live ok');

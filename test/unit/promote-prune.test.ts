@@ -197,6 +197,8 @@ test('what interrupted runs left is swept: ours at once, others’ after a day, 
   const image: Published = { id: HALF, base: BASE, created: daysAgo(0), rawSha256: '0'.repeat(64), rawSize: 1 };
   const journal = Journal.open(dir, image);
   journal.begin('memory', 'one', 'ours');
+  // In another cloud a run may have any name.
+  journal.begin('other-cloud', 'one', 'x');
   put(cloud, HALF, { proven: false, run: 'ours' });
   put(cloud, 'foreign-young', { proven: false, run: 'x', created: daysAgo(0.5) });
   put(cloud, 'foreign-ageless', { proven: false, run: 'x', created: '' });

@@ -154,12 +154,15 @@ test('the last that is published is the candidate, also when it was there before
 });
 
 test("an image that only couldn't be booted stays for the next run, which doesn't upload again", async (t) => {
-  const { cloud, publish, states } = setting();
+  const { cloud, publish, states, journal } = setting();
   cloud.failing.set('two boot', passing());
   await t.throwsAsync(publish(), { message: 'a passing fault' });
   t.deepEqual(states(), ['one recorded', 'two registered']);
   t.deepEqual(cloud.things, []);
   cloud.failing.clear();
+  // A run that was killed meanwhile has left its machine.
+  const run = journal().find('memory', 'two')?.run as string;
+  cloud.things.push({ region: 'two', kind: 'instance', id: 'i-killed', run });
   await publish();
   t.deepEqual(states(), ['one recorded', 'two recorded']);
   t.is(cloud.calls.filter((call) => /upload|copy/.test(call)).length, 2);
