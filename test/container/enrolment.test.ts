@@ -65,7 +65,10 @@ test.serial(
       // Over SSH, where a cloud shows no console: the agent's uid, the only one with a shell, reads the same.
       const told = await box.exec('setpriv --reuid 7860 --regid 7860 --clear-groups /usr/lib/clawdy/boot/tell');
       t.deepEqual(await opened(told.stdout), bundle);
-      t.regex(told.stdout, new RegExp(`^clawdy: image ${bundle.imageId}\\nclawdy: checked: \\d+ static checks passed\\n`));
+      t.regex(
+        told.stdout,
+        new RegExp(`^clawdy: image ${bundle.imageId}\\nclawdy: checked: \\d+ static checks passed\\n`),
+      );
       t.is(told.stderr, '');
 
       t.deepEqual(await search(box, bundle.code), []);
