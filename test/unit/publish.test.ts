@@ -17,6 +17,11 @@ const work = mkdtempSync(join(tmpdir(), 'clawdy-publish-'));
 test.after.always(() => rmSync(work, { recursive: true, force: true }));
 let number = 0;
 
+/** Failures that are meant would look like failures among the results. */
+class Quiet extends Progress {
+  override say(): void {}
+}
+
 /** An image, a folder for journals, a cloud with two regions, and publishing one in the other. */
 function setting(cloud = new MemoryCloud('one', 'two')) {
   const imageDir = makeImage(join(work, `image-${number}`));
@@ -26,7 +31,7 @@ function setting(cloud = new MemoryCloud('one', 'two')) {
   const inputs = { imageDir, image, cloud, dir };
   const journal = () => Journal.read(dir, image.id) as Journal;
   const states = () => journal().publications.map(({ region, state }) => `${region} ${state}`);
-  return { cloud, image, imageDir, dir, inputs, journal, states, publish: () => publish(inputs, new Progress()) };
+  return { cloud, image, imageDir, dir, inputs, journal, states, publish: () => publish(inputs, new Quiet()) };
 }
 
 /** The image as a cloud would list it. */
@@ -97,7 +102,7 @@ test('a box whose live checks never pass, or that says nothing, is taken back wh
   ] as const) {
     const { cloud, inputs, states } = setting();
     cloud.console = console;
-    await t.throwsAsync(publish({ ...inputs, patience }, new Progress()), { message });
+    await t.throwsAsync(publish({ ...inputs, patience }, new Quiet()), { message });
     t.deepEqual([cloud.images, cloud.things], [[], []]);
     t.deepEqual(states(), ['one failed']);
   }
@@ -242,7 +247,7 @@ test('a journal that can’t be read, or is of another disk, is left as it is', 
 test('where the journal can’t be written nothing is asked of the cloud', async (t) => {
   const { cloud, inputs } = setting();
   writeFileSync(join(work, 'a-file'), '');
-  await t.throwsAsync(publish({ ...inputs, dir: join(work, 'a-file', 'journals') }, new Progress()), {
+  await t.throwsAsync(publish({ ...inputs, dir: join(work, 'a-file', 'journals') }, new Quiet()), {
     message: /can't be written: ENOTDIR/,
     instanceOf: BuildError,
   });
