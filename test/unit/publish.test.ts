@@ -42,7 +42,7 @@ const published = (image: ReturnType<typeof readImage>) => ({
 
 const passing = () => new BuildError('memory', 'a passing fault', 'again');
 
-test('published is: uploaded once, copied, booted everywhere, recorded, and the candidate', async (t) => {
+test.serial('published is: uploaded once, copied, booted everywhere, recorded, and the candidate', async (t) => {
   const { cloud, image, publish, states, journal } = setting();
   const result = await publish();
   t.is(result.cloud, 'memory');
@@ -66,7 +66,7 @@ test('published is: uploaded once, copied, booted everywhere, recorded, and the 
   t.is(cloud.calls.length, calls);
 });
 
-test('an image that stays closed, says it is another, or can’t be told from a forgery is taken back', async (t) => {
+test.serial('an image that stays closed, says it is another, or can’t be told from a forgery is taken back', async (t) => {
   const faults: [Partial<MemoryCloud>, RegExp][] = [
     [{ console: 'clawdy: closed: selfcheck static: 03-ssh-config\n' }, /stays closed: selfcheck static/],
     [{ console: 'clawdy: image another-image, instance i\nclawdy: live ok\n' }, /says it is another-image/],
@@ -82,7 +82,7 @@ test('an image that stays closed, says it is another, or can’t be told from a 
   }
 });
 
-test('what fails on the way in is taken back, and the next run begins anew', async (t) => {
+test.serial('what fails on the way in is taken back, and the next run begins anew', async (t) => {
   const { cloud, publish, states } = setting();
   cloud.failing.set('one upload', passing());
   await t.throwsAsync(publish(), { message: 'a passing fault' });
@@ -93,7 +93,7 @@ test('what fails on the way in is taken back, and the next run begins anew', asy
   t.deepEqual(states(), ['one failed', 'one recorded', 'two recorded']);
 });
 
-test('a box whose live checks never pass, or that says nothing, is taken back when patience ends', async (t) => {
+test.serial('a box whose live checks never pass, or that says nothing, is taken back when patience ends', async (t) => {
   const patience = { pollMs: 5, bundleMs: 100, liveMs: 100 };
   for (const [console, message] of [
     ['clawdy: image IMAGE, instance i\nclawdy: almost live ok\n', /its sealed bundle didn't come/],
@@ -108,7 +108,7 @@ test('a box whose live checks never pass, or that says nothing, is taken back wh
   }
 });
 
-test('only its own are taken back and swept: not another run’s, nor what is proven, named or in use', async (t) => {
+test.serial('only its own are taken back and swept: not another run’s, nor what is proven, named or in use', async (t) => {
   const { cloud, publish, image } = setting(new MemoryCloud('one'));
   const other = { ...published(image), run: 'another-run' };
   cloud.images.push({ ...other, image: 'debian-13-20260101T000000Z-00000000', imageId: 'other', proven: false });
@@ -130,7 +130,7 @@ test('only its own are taken back and swept: not another run’s, nor what is pr
   }
 });
 
-test('a found image counts only if it is of these bytes, checked, and not on its way out', async (t) => {
+test.serial('a found image counts only if it is of these bytes, checked, and not on its way out', async (t) => {
   const cases = [
     [{ digest: '1'.repeat(32), proven: true }, undefined, 'upload'],
     [{ digest: '', proven: true }, undefined, 'upload'],
@@ -149,7 +149,7 @@ test('a found image counts only if it is of these bytes, checked, and not on its
   }
 });
 
-test('the last that is published is the candidate, also when it was there before', async (t) => {
+test.serial('the last that is published is the candidate, also when it was there before', async (t) => {
   const one = setting(new MemoryCloud('one'));
   await one.publish();
   const [image] = one.cloud.images;
@@ -158,7 +158,7 @@ test('the last that is published is the candidate, also when it was there before
   t.deepEqual(image?.channels, ['candidate']);
 });
 
-test("an image that only couldn't be booted stays for the next run, which doesn't upload again", async (t) => {
+test.serial("an image that only couldn't be booted stays for the next run, which doesn't upload again", async (t) => {
   const { cloud, publish, states, journal } = setting();
   cloud.failing.set('two boot', passing());
   await t.throwsAsync(publish(), { message: 'a passing fault' });
@@ -173,7 +173,7 @@ test("an image that only couldn't be booted stays for the next run, which doesn'
   t.is(cloud.calls.filter((call) => /upload|copy/.test(call)).length, 2);
 });
 
-test('what can’t be taken back keeps its place in the journal', async (t) => {
+test.serial('what can’t be taken back keeps its place in the journal', async (t) => {
   const { cloud, publish, states } = setting();
   cloud.failing.set('one upload', passing());
   cloud.failing.set('one sweep', new BuildError('memory', 'unreachable', ''));
@@ -182,7 +182,7 @@ test('what can’t be taken back keeps its place in the journal', async (t) => {
   t.is(cloud.things.length, 1);
 });
 
-test('an image that is gone from the cloud is published anew; one whose journal is gone is taken up', async (t) => {
+test.serial('an image that is gone from the cloud is published anew; one whose journal is gone is taken up', async (t) => {
   const { cloud, publish, states, dir, image } = setting(new MemoryCloud('one'));
   await publish();
   cloud.images.length = 0;
@@ -195,7 +195,7 @@ test('an image that is gone from the cloud is published anew; one whose journal 
   t.deepEqual(states(), ['one recorded']);
 });
 
-test('bytes go by digests of the disk itself, whatever blocks.json says; those are kept for the next', async (t) => {
+test.serial('bytes go by digests of the disk itself, whatever blocks.json says; those are kept for the next', async (t) => {
   const { cloud, publish, dir, image } = setting(new MemoryCloud('one'));
   cloud.opensDisk = true;
   // The disk of this fixture isn't what its manifest says.
@@ -203,7 +203,7 @@ test('bytes go by digests of the disk itself, whatever blocks.json says; those a
   t.false(existsSync(blocksFile(dir, image.id)));
 });
 
-test('an upload builds on the newest publication of its base', async (t) => {
+test.serial('an upload builds on the newest publication of its base', async (t) => {
   const { publish, dir, image, imageDir } = setting(new MemoryCloud('one'));
   await publish();
   keepBlocks(dir, image.id, { size: 1, blocks: { 0: 'a', 2: 'b' } });
@@ -218,13 +218,13 @@ test('an upload builds on the newest publication of its base', async (t) => {
   t.is(parentOf(dir, 'memory', { region: 'one', image: publishedOf(readImage(imageDir)) }), undefined);
 });
 
-test('blocks: what isn’t zeros, or what differs from the parent, zeros included', (t) => {
+test.serial('blocks: what isn’t zeros, or what differs from the parent, zeros included', (t) => {
   t.deepEqual(changedBlocks({ 0: 'a', 10: 'c', 9: 'b' }, undefined), [0, 9, 10]);
   t.deepEqual(changedBlocks({ 0: 'a', 10: 'c', 9: 'b' }, { 0: 'a', 9: 'x', 20: 'gone' }), [9, 10, 20]);
   t.deepEqual(changedBlocks({ 0: 'a' }, { 0: 'a' }), []);
 });
 
-test('a journal that can’t be read, or is of another disk, is left as it is', async (t) => {
+test.serial('a journal that can’t be read, or is of another disk, is left as it is', async (t) => {
   const { publish, dir, image, cloud } = setting();
   await publish();
   const file = join(dir, `${image.id}.json`);
@@ -244,7 +244,7 @@ test('a journal that can’t be read, or is of another disk, is left as it is', 
   t.throws(() => Journal.all(dir), { message: /it is of image|has no IDs/ });
 });
 
-test('where the journal can’t be written nothing is asked of the cloud', async (t) => {
+test.serial('where the journal can’t be written nothing is asked of the cloud', async (t) => {
   const { cloud, inputs } = setting();
   writeFileSync(join(work, 'a-file'), '');
   await t.throwsAsync(publish({ ...inputs, dir: join(work, 'a-file', 'journals') }, new Quiet()), {
@@ -254,7 +254,7 @@ test('where the journal can’t be written nothing is asked of the cloud', async
   t.deepEqual(cloud.calls, []);
 });
 
-test('progress tells bytes, rate and time left', (t) => {
+test.serial('progress tells bytes, rate and time left', (t) => {
   let now = 0;
   const transfer = new Transfer(() => now);
   transfer.expect(100_000_000);
@@ -267,7 +267,7 @@ test('progress tells bytes, rate and time left', (t) => {
   t.is(String(transfer), '20 MB of 100 MB, 100 kB/s, 14 min left');
 });
 
-test('one run at a time changes a cloud; a lock ends with who held it', async (t) => {
+test.serial('one run at a time changes a cloud; a lock ends with who held it', async (t) => {
   const dir = join(work, 'locks');
   mkdirSync(join(dir, '.odd.lock'), { recursive: true });
   await t.throwsAsync(lockCloud(dir, 'odd'), { message: /can't be written: EISDIR/, instanceOf: BuildError });
