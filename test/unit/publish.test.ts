@@ -66,21 +66,24 @@ test.serial('published is: uploaded once, copied, booted everywhere, recorded, a
   t.is(cloud.calls.length, calls);
 });
 
-test.serial('an image that stays closed, says it is another, or can’t be told from a forgery is taken back', async (t) => {
-  const faults: [Partial<MemoryCloud>, RegExp][] = [
-    [{ console: 'clawdy: closed: selfcheck static: 03-ssh-config\n' }, /stays closed: selfcheck static/],
-    [{ console: 'clawdy: image another-image, instance i\nclawdy: live ok\n' }, /says it is another-image/],
-    [{ forged: true }, /it is forged/],
-    [{ shownHostKey: `ssh-ed25519 ${'B'.repeat(68)}` }, /somebody stands in between/],
-  ];
-  for (const [fault, message] of faults) {
-    const { cloud, publish, states } = setting();
-    Object.assign(cloud, fault);
-    await t.throwsAsync(publish(), { message });
-    t.deepEqual([cloud.images, cloud.things], [[], []]);
-    t.deepEqual(states(), ['one failed']);
-  }
-});
+test.serial(
+  'an image that stays closed, says it is another, or can’t be told from a forgery is taken back',
+  async (t) => {
+    const faults: [Partial<MemoryCloud>, RegExp][] = [
+      [{ console: 'clawdy: closed: selfcheck static: 03-ssh-config\n' }, /stays closed: selfcheck static/],
+      [{ console: 'clawdy: image another-image, instance i\nclawdy: live ok\n' }, /says it is another-image/],
+      [{ forged: true }, /it is forged/],
+      [{ shownHostKey: `ssh-ed25519 ${'B'.repeat(68)}` }, /somebody stands in between/],
+    ];
+    for (const [fault, message] of faults) {
+      const { cloud, publish, states } = setting();
+      Object.assign(cloud, fault);
+      await t.throwsAsync(publish(), { message });
+      t.deepEqual([cloud.images, cloud.things], [[], []]);
+      t.deepEqual(states(), ['one failed']);
+    }
+  },
+);
 
 test.serial('what fails on the way in is taken back, and the next run begins anew', async (t) => {
   const { cloud, publish, states } = setting();
@@ -108,27 +111,30 @@ test.serial('a box whose live checks never pass, or that says nothing, is taken 
   }
 });
 
-test.serial('only its own are taken back and swept: not another run’s, nor what is proven, named or in use', async (t) => {
-  const { cloud, publish, image } = setting(new MemoryCloud('one'));
-  const other = { ...published(image), run: 'another-run' };
-  cloud.images.push({ ...other, image: 'debian-13-20260101T000000Z-00000000', imageId: 'other', proven: false });
-  cloud.things.push({ region: 'one', kind: 'instance', id: 'i-other', run: 'another-run' });
-  cloud.console = 'clawdy: closed: x\n';
-  await t.throwsAsync(publish(), { message: /stays closed/ });
-  t.deepEqual([cloud.images.length, cloud.things.length], [1, 1]);
+test.serial(
+  'only its own are taken back and swept: not another run’s, nor what is proven, named or in use',
+  async (t) => {
+    const { cloud, publish, image } = setting(new MemoryCloud('one'));
+    const other = { ...published(image), run: 'another-run' };
+    cloud.images.push({ ...other, image: 'debian-13-20260101T000000Z-00000000', imageId: 'other', proven: false });
+    cloud.things.push({ region: 'one', kind: 'instance', id: 'i-other', run: 'another-run' });
+    cloud.console = 'clawdy: closed: x\n';
+    await t.throwsAsync(publish(), { message: /stays closed/ });
+    t.deepEqual([cloud.images.length, cloud.things.length], [1, 1]);
 
-  // A journal from a backup says it was never checked; the cloud knows better, and nothing is booted again.
-  for (const fact of [{ proven: true }, { channels: ['latest' as const] }, { usedBy: ['i-1'] }]) {
-    const later = setting(new MemoryCloud('one'));
-    later.cloud.console = 'clawdy: closed: x\n';
-    const journal = Journal.open(later.dir, publishedOf(later.image));
-    const entry = journal.begin('memory', 'one', 'a-run');
-    journal.update(entry, { state: 'registered', image_id: 'ami', snapshot_id: 'snap' });
-    later.cloud.images.push({ ...published(later.image), run: 'a-run', imageId: 'ami', proven: false, ...fact });
-    await later.publish().catch(() => {});
-    t.is(later.cloud.images.length, 1);
-  }
-});
+    // A journal from a backup says it was never checked; the cloud knows better, and nothing is booted again.
+    for (const fact of [{ proven: true }, { channels: ['latest' as const] }, { usedBy: ['i-1'] }]) {
+      const later = setting(new MemoryCloud('one'));
+      later.cloud.console = 'clawdy: closed: x\n';
+      const journal = Journal.open(later.dir, publishedOf(later.image));
+      const entry = journal.begin('memory', 'one', 'a-run');
+      journal.update(entry, { state: 'registered', image_id: 'ami', snapshot_id: 'snap' });
+      later.cloud.images.push({ ...published(later.image), run: 'a-run', imageId: 'ami', proven: false, ...fact });
+      await later.publish().catch(() => {});
+      t.is(later.cloud.images.length, 1);
+    }
+  },
+);
 
 test.serial('a found image counts only if it is of these bytes, checked, and not on its way out', async (t) => {
   const cases = [
@@ -182,26 +188,32 @@ test.serial('what can’t be taken back keeps its place in the journal', async (
   t.is(cloud.things.length, 1);
 });
 
-test.serial('an image that is gone from the cloud is published anew; one whose journal is gone is taken up', async (t) => {
-  const { cloud, publish, states, dir, image } = setting(new MemoryCloud('one'));
-  await publish();
-  cloud.images.length = 0;
-  await publish();
-  t.deepEqual(states(), ['one removed', 'one recorded']);
-  rmSync(join(dir, `${image.id}.json`));
-  const calls = cloud.calls.length;
-  await publish();
-  t.deepEqual(cloud.calls.slice(calls), ['one prove', 'one channel candidate']);
-  t.deepEqual(states(), ['one recorded']);
-});
+test.serial(
+  'an image that is gone from the cloud is published anew; one whose journal is gone is taken up',
+  async (t) => {
+    const { cloud, publish, states, dir, image } = setting(new MemoryCloud('one'));
+    await publish();
+    cloud.images.length = 0;
+    await publish();
+    t.deepEqual(states(), ['one removed', 'one recorded']);
+    rmSync(join(dir, `${image.id}.json`));
+    const calls = cloud.calls.length;
+    await publish();
+    t.deepEqual(cloud.calls.slice(calls), ['one prove', 'one channel candidate']);
+    t.deepEqual(states(), ['one recorded']);
+  },
+);
 
-test.serial('bytes go by digests of the disk itself, whatever blocks.json says; those are kept for the next', async (t) => {
-  const { cloud, publish, dir, image } = setting(new MemoryCloud('one'));
-  cloud.opensDisk = true;
-  // The disk of this fixture isn't what its manifest says.
-  await t.throwsAsync(publish(), { message: /disk.qcow2 is not the disk that was sealed/ });
-  t.false(existsSync(blocksFile(dir, image.id)));
-});
+test.serial(
+  'bytes go by digests of the disk itself, whatever blocks.json says; those are kept for the next',
+  async (t) => {
+    const { cloud, publish, dir, image } = setting(new MemoryCloud('one'));
+    cloud.opensDisk = true;
+    // The disk of this fixture isn't what its manifest says.
+    await t.throwsAsync(publish(), { message: /disk.qcow2 is not the disk that was sealed/ });
+    t.false(existsSync(blocksFile(dir, image.id)));
+  },
+);
 
 test.serial('an upload builds on the newest publication of its base', async (t) => {
   const { publish, dir, image, imageDir } = setting(new MemoryCloud('one'));

@@ -18,7 +18,7 @@ import { run } from '../../src/process/run.ts';
 import type { Publication } from '../../src/publish/journal.ts';
 import { provenCopy } from '../fakes/proof.ts';
 import { IMAGE_DIR, imageUnderTest, ROOT } from '../image.ts';
-import { LIMITS } from './machine.ts';
+import { LIMITS } from '../vm/machine.ts';
 
 // The image itself, through publish, promote and prune, on the cloud that everybody has: this computer. What it is published
 // as is booted, and believed when it has said our token back.
