@@ -106,7 +106,9 @@ async function runSuite(root: string, suite: string, full: boolean, progress: Pr
     .filter((name) => name.endsWith('.test.ts'))
     .map((name) => join('test', suite, name));
   const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
-  const flags = suite === 'unit' ? [] : [`--concurrency=${AT_ONCE[suite] ?? 1}`, '--serial'];
+  // Within a file one test after the other, which the files themselves say. With --serial ava takes one file at a time.
+  const atOnce = AT_ONCE[suite];
+  const flags = suite === 'unit' ? [] : atOnce ? [`--concurrency=${atOnce}`] : ['--concurrency=1', '--serial'];
   const child = start('ava', ['--tap', ...flags, ...files], {
     cwd: root,
     env: { CLAWDY_FULL: full ? '1' : '' },

@@ -34,7 +34,7 @@ const GOOD = {
   'TagSpecification.1.Tag.1.Value': 'v',
 };
 
-test('a call of EC2 is decoded by the model, and what the model has not is refused', (t) => {
+test.serial('a call of EC2 is decoded by the model, and what the model has not is refused', (t) => {
   t.deepEqual(query('RegisterImage', GOOD), {
     Name: 'n',
     Architecture: 'x86_64',
@@ -77,7 +77,7 @@ test('a call of EC2 is decoded by the model, and what the model has not is refus
   t.is(operationOf('ec2', 'RegisterImages'), undefined);
 });
 
-test('the same for JSON; enumerations come from the declarations', (t) => {
+test.serial('the same for JSON; enumerations come from the declarations', (t) => {
   const operation = operationOf('ssm', 'PutParameter');
   const decode = (value: unknown) => {
     const input = fromJson((operation as NonNullable<typeof operation>).input, value, '');

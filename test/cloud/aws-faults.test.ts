@@ -304,7 +304,7 @@ for (const [what, { prepare, hint, exitCode }] of Object.entries(final)) {
   });
 }
 
-test("the scan for secrets can fail, and AWS' words are cut where they could hold one", (t) => {
+test.serial("the scan for secrets can fail, and AWS' words are cut where they could hold one", (t) => {
   const secret = 'x'.repeat(80);
   const told = explain(
     Object.assign(new Error(`no: ${secret} Encoded authorization failure message: abc`), {

@@ -32,7 +32,7 @@ test.beforeEach(() => {
 
 const list = async (env = {}) => (await openFake(fake, env)).list('fsn1');
 
-test('the settings: what is missing or wrong is said, the token never', (t) => {
+test.serial('the settings: what is missing or wrong is said, the token never', (t) => {
   const input = { instanceOf: Error, message: /HCLOUD_TOKEN is not set/ };
   t.is((t.throws(() => settings({}), input) as BuildError).exitCode, EXIT.input);
   const HCLOUD_TOKEN = 'secret-token';
@@ -64,7 +64,7 @@ test.serial('one region, by its name', async (t) => {
   await t.throwsAsync(cloud.copy({} as never, {} as never), { message: /every location/ });
 });
 
-test('hcloud-js alone: why there is an adapter', async (t) => {
+test.serial('hcloud-js alone: why there is an adapter', async (t) => {
   const { HCLOUD_TOKEN: token = '', HCLOUD_ENDPOINT: baseURL = '' } = fake.env;
   const bare = new library.Client({ token, baseURL, timeout: 5000 });
   await post('/servers', { name: 'there', server_type: 'cx23', image: 'debian-13', start_after_create: false });
@@ -143,7 +143,7 @@ test.serial('429 waits as long as it says', async (t) => {
   t.true(Date.now() - began >= 1000, `${Date.now() - began} ms`);
 });
 
-test('the token isn’t sent to where an answer points', async (t) => {
+test.serial('the token isn’t sent to where an answer points', async (t) => {
   const seen: (string | undefined)[] = [];
   const elsewhere = createServer((request, response) => {
     seen.push(request.headers.authorization);
@@ -161,7 +161,7 @@ test('the token isn’t sent to where an answer points', async (t) => {
   redirecting.close();
 });
 
-test('what is tried again, and what isn’t', (t) => {
+test.serial('what is tried again, and what isn’t', (t) => {
   const again = (code: string, status: number) => judge(new HetznerError(code, code, status)).again;
   for (const code of ['rate_limit_exceeded', 'conflict', 'locked', 'service_error', 'maintenance'])
     t.true(again(code, 409));
@@ -199,7 +199,7 @@ test.serial('doctor and prices read, and change nothing', async (t) => {
   t.like(bad, [{ ok: false }, { ok: false }, { ok: true }]);
 });
 
-test('runs of blocks: neighbours together, the last one cut to the disk', (t) => {
+test.serial('runs of blocks: neighbours together, the last one cut to the disk', (t) => {
   const block = 512 * 1024;
   t.deepEqual(runsOf({ blocks: { 0: 'a', 1: 'b', 3: 'c' }, size: 3 * block + 10 }), [
     { first: 0, count: 2, bytes: 2 * block },
@@ -207,7 +207,7 @@ test('runs of blocks: neighbours together, the last one cut to the disk', (t) =>
   ]);
 });
 
-test('a port is found by how SSH begins, and nothing else', async (t) => {
+test.serial('a port is found by how SSH begins, and nothing else', async (t) => {
   const speak = (text: string) => createTcp((socket) => void socket.on('error', () => {}).write(text));
   const ssh = speak('SSH-2.0-x\r\n').listen(20_123, '127.0.0.1');
   const web = speak('HTTP/1.1 400\r\n').listen(20_122, '127.0.0.1');
@@ -219,7 +219,7 @@ test('a port is found by how SSH begins, and nothing else', async (t) => {
   web.close();
 });
 
-test('a stream is pumped no faster than it is read, and its end is told', async (t) => {
+test.serial('a stream is pumped no faster than it is read, and its end is told', async (t) => {
   const mib = Buffer.alloc(1024 * 1024, 7);
   async function* gigabyte() {
     for (let count = 0; count < 1024; count++) yield mib;

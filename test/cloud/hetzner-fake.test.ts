@@ -45,7 +45,7 @@ const asked = (more: Record<string, unknown> = {}) => ({
   ...more,
 });
 
-test('a wrong token, an unknown path and JSON that is none are refused', async (t) => {
+test.serial('a wrong token, an unknown path and JSON that is none are refused', async (t) => {
   t.like(await call('GET', '/servers', undefined, 'other'), { status: 401, body: { error: { code: 'unauthorized' } } });
   t.like(await call('GET', '/datacenters'), { status: 404, body: { error: { code: 'not_found' } } });
   t.like(await call('GET', '/servers/77'), { status: 404, body: { error: { code: 'not_found' } } });
@@ -76,7 +76,7 @@ for (const [what, body] of Object.entries({
   'another architecture': asked({ server_type: 'cax11' }),
   'an SSH key that is not there': asked({ ssh_keys: [4711] }),
 })) {
-  test(`a server with ${what} is refused`, async (t) => {
+  test.serial(`a server with ${what} is refused`, async (t) => {
     const before = fake.live().length;
     t.like(await call('POST', '/servers', body), { status: 422, body: { error: { code: 'invalid_input' } } });
     t.is(fake.live().filter((name) => name === `server ${(body as { name?: string }).name}`).length, 0);
@@ -84,7 +84,7 @@ for (const [what, body] of Object.entries({
   });
 }
 
-test('queries are as closed as bodies', async (t) => {
+test.serial('queries are as closed as bodies', async (t) => {
   for (const path of [
     '/servers?label=x',
     '/servers?per_page=51',
@@ -95,7 +95,7 @@ test('queries are as closed as bodies', async (t) => {
     t.like(await call('GET', path), { status: 422, body: { error: { code: 'invalid_input' } } }, path);
 });
 
-test('a server is made, locked until its action has ended, and names are unique', async (t) => {
+test.serial('a server is made, locked until its action has ended, and names are unique', async (t) => {
   const body = asked({ labels: { env: 'test' } });
   const made = await call('POST', '/servers', body);
   t.is(made.status, 201);
@@ -120,7 +120,7 @@ test('a server is made, locked until its action has ended, and names are unique'
   t.is(made.headers.get('ratelimit-limit'), '3600');
 });
 
-test('next_actions start a server that wasn’t told to stay off', async (t) => {
+test.serial('next_actions start a server that wasn’t told to stay off', async (t) => {
   const made = await call('POST', '/servers', asked({ start_after_create: true }));
   t.like(made.body.next_actions, [{ command: 'start_server', status: 'running' }]);
   await settled(made.body.server.id);
@@ -129,13 +129,13 @@ test('next_actions start a server that wasn’t told to stay off', async (t) => 
   t.like(image, { status: 409, body: { error: { code: 'server_not_stopped' } } });
 });
 
-test('PUT replaces the whole set of labels', async (t) => {
+test.serial('PUT replaces the whole set of labels', async (t) => {
   const { id } = (await call('POST', '/servers', asked({ labels: { a: '1', b: '2' } }))).body.server;
   await call('PUT', `/servers/${id}`, { labels: { c: '3' } });
   t.deepEqual((await call('GET', `/servers/${id}`)).body.server.labels, { c: '3' });
 });
 
-test('a snapshot wants a disk as large as the one it was taken of', async (t) => {
+test.serial('a snapshot wants a disk as large as the one it was taken of', async (t) => {
   const { id } = (await call('POST', '/servers', asked({ server_type: 'cx33' }))).body.server;
   await settled(id);
   const made = await call('POST', `/servers/${id}/actions/create_image`, { type: 'snapshot', labels: { x: 'y' } });
@@ -151,7 +151,7 @@ test('a snapshot wants a disk as large as the one it was taken of', async (t) =>
   t.is((await call('DELETE', `/images/${made.body.image.id}`)).status, 204);
 });
 
-test('SSH keys are unique by name and by key', async (t) => {
+test.serial('SSH keys are unique by name and by key', async (t) => {
   const public_key = key();
   const name = fresh();
   t.is((await call('POST', '/ssh_keys', { name, public_key })).status, 201);
@@ -160,7 +160,7 @@ test('SSH keys are unique by name and by key', async (t) => {
   t.is((await call('POST', '/ssh_keys', { name: fresh(), public_key: 'PRIVATE' })).status, 422);
 });
 
-test('lists come in pages', async (t) => {
+test.serial('lists come in pages', async (t) => {
   for (let more = 0; more < 3; more++)
     await call('POST', '/ssh_keys', { name: fresh(), public_key: key(), labels: { page: 'd' } });
   const first = await call('GET', '/ssh_keys?label_selector=page%3Dd&per_page=2');
@@ -168,7 +168,7 @@ test('lists come in pages', async (t) => {
   t.like(first.body.meta.pagination, { page: 1, next_page: 2, last_page: 2, total_entries: 3, previous_page: null });
 });
 
-test('an action fails by the test’s will, and its effect doesn’t happen', async (t) => {
+test.serial('an action fails by the test’s will, and its effect doesn’t happen', async (t) => {
   fake.failAction = (command) => (command === 'create_server' ? { code: 'action_failed', message: 'no' } : undefined);
   const body = asked({ name: 'never-made' });
   const { action } = (await call('POST', '/servers', body)).body;
@@ -180,7 +180,7 @@ test('an action fails by the test’s will, and its effect doesn’t happen', as
   t.false(fake.live().includes('server never-made'));
 });
 
-test('label selectors', (t) => {
+test.serial('label selectors', (t) => {
   const labels = { a: '1', b: 'two' };
   for (const [selector, fits] of Object.entries({
     'a==1': true,

@@ -43,7 +43,7 @@ async function lines(command: string): Promise<string[]> {
   return stdout.split('\n').filter((line) => line !== '');
 }
 
-test('systemd is up; what failed is known and a container’s fault', async (t) => {
+test.serial('systemd is up; what failed is known and a container’s fault', async (t) => {
   // Exit 1 for degraded.
   t.regex((await box.exec('systemctl is-system-running')).stdout, /^(running|degraded)$/m);
   const failed = (await lines('systemctl list-units --failed --plain --no-legend')).map((line) => line.split(/\s+/)[0]);
@@ -58,7 +58,7 @@ test('systemd is up; what failed is known and a container’s fault', async (t) 
   );
 });
 
-test('OpenClaw answers on loopback and to nobody outside', async (t) => {
+test.serial('OpenClaw answers on loopback and to nobody outside', async (t) => {
   const ask = `python3 -Ic 'import urllib.request as u; a = u.urlopen("http://127.0.0.1:${OPENCLAW_PORT}/readyz", timeout=20); print(a.status)'`;
   t.deepEqual(await lines(ask), ['200']);
   for (const address of [box.addresses.v4, box.addresses.v6]) {
@@ -68,7 +68,7 @@ test('OpenClaw answers on loopback and to nobody outside', async (t) => {
   t.is(await reach(peer, box.addresses.v4, port), 'ok');
 });
 
-test('the box will check itself again within a quarter of an hour', async (t) => {
+test.serial('the box will check itself again within a quarter of an hour', async (t) => {
   const timer = 'systemctl list-timers --output=json clawdy-selfcheck-live.timer';
   // The next time is known once the first check has ended.
   const next = async () => (JSON.parse((await lines(timer)).join('')) as [{ next: number | null }])[0].next;
@@ -77,7 +77,7 @@ test('the box will check itself again within a quarter of an hour', async (t) =>
   t.true(minutes > 0 && minutes <= 15.1, String(minutes));
 });
 
-test('the listening sockets are exactly those that are meant', async (t) => {
+test.serial('the listening sockets are exactly those that are meant', async (t) => {
   t.true(port >= SSH_PORTS.first && port <= SSH_PORTS.last, String(port));
   const meant = new Set([
     `tcp 0.0.0.0:${port} sshd`,
@@ -103,7 +103,7 @@ test('the listening sockets are exactly those that are meant', async (t) => {
   t.deepEqual(await lines('ss -Hl --vsock --packet'), []);
 });
 
-test('sshd takes keys of one account, forwards nothing and speaks modern algorithms only', async (t) => {
+test.serial('sshd takes keys of one account, forwards nothing and speaks modern algorithms only', async (t) => {
   const config = new Map<string, string[]>();
   for (const line of await lines('/usr/sbin/sshd -T')) {
     const [key = '', ...value] = line.split(' ');
@@ -154,7 +154,7 @@ test('sshd takes keys of one account, forwards nothing and speaks modern algorit
   }
 });
 
-test('only clawdy has a shell beside root and sync, and nobody has a password', async (t) => {
+test.serial('only clawdy has a shell beside root and sync, and nobody has a password', async (t) => {
   const accounts = (await lines('getent passwd')).map((line) => line.split(':'));
   const shells = accounts.filter(([, , , , , , shell]) => !/\/(nologin|false)$/.test(shell ?? ''));
   t.deepEqual(shells.map(([name]) => name).sort(), [AGENT.name, 'root', 'sync']);
@@ -179,7 +179,7 @@ test('only clawdy has a shell beside root and sync, and nobody has a password', 
   );
 });
 
-test('sensitive files are in the hands they belong to', async (t) => {
+test.serial('sensitive files are in the hands they belong to', async (t) => {
   const owned: Record<string, string> = {
     [PATHS.data]: '755 root:root',
     [PATHS.state]: '700 root:root',
@@ -207,7 +207,7 @@ test('sensitive files are in the hands they belong to', async (t) => {
   t.deepEqual(await lines(`find ${PATHS.state} ! -user root -o -perm /022 -o -type f -perm /044 ! -name '*.pub'`), []);
 });
 
-test('nobody but root may write the program, the configuration or the system', async (t) => {
+test.serial('nobody but root may write the program, the configuration or the system', async (t) => {
   t.deepEqual(await lines(`find ${PATHS.lib} -xdev \\( ! -user root -o ! -type l -perm /022 \\)`), []);
   t.true((await lines(`find ${PATHS.runtime} -type f | head -n 1000`)).length === 1000);
   // Sticky folders such as /var/tmp are meant to be shared.
@@ -217,7 +217,7 @@ test('nobody but root may write the program, the configuration or the system', a
   t.deepEqual(await lines(`find / -xdev -user ${AGENT.uid} ! -path '${PATHS.home}*' ! -path '/tmp/*'`), []);
 });
 
-test('sudo lets in nobody', async (t) => {
+test.serial('sudo lets in nobody', async (t) => {
   const { stdout } = await box.exec(`sudo -l -U ${AGENT.name}`);
   t.regex(stdout, /clawdy is not allowed to run sudo/);
   t.deepEqual(await lines("grep -hEv '^(#|Defaults |$)' /etc/sudoers"), ['root ALL=(ALL:ALL) ALL']);

@@ -1,4 +1,5 @@
 import { basename, dirname, join } from 'node:path';
+import lockfile from 'proper-lockfile';
 import { imageTree } from '../../bake/tree.ts';
 import { userDataOf } from '../../launch/launch-json.ts';
 import { readImage } from '../../manifest/image.ts';
@@ -159,5 +160,17 @@ export async function imageTag(imageDir: string): Promise<string> {
   const log = join(imageDir, 'logs', 'tree.log');
   const tree = await imageTree(image, join(imageDir, 'payload.tar'), log);
   // The cache's key of the tree: made of the disk's digest and of the code that makes the tree.
-  return importTree(tree, `clawdy-tree:${basename(dirname(tree)).slice(0, 16)}`, log);
+  const tag = `clawdy-tree:${basename(dirname(tree)).slice(0, 16)}`;
+  // Two test files may begin at once; a second import would leave the first one's gigabyte without a name.
+  const release = await lockfile.lock(tree, {
+    realpath: false,
+    stale: 60_000,
+    update: 15_000,
+    retries: { retries: 600, factor: 1, minTimeout: 500 },
+  });
+  try {
+    return await importTree(tree, tag, log);
+  } finally {
+    await release();
+  }
 }
