@@ -10,6 +10,7 @@ import {
   type RawDisk,
   type Registered,
 } from '../clouds/cloud.ts';
+import { hasGate } from '../launch/local/launch.ts';
 import type { ImageManifest } from '../manifest/image.ts';
 import { workFolder } from '../plan/work-folder.ts';
 import { BuildError, inputError } from '../process/errors.ts';
@@ -166,7 +167,7 @@ async function inRegion(
     if (entry.state === 'registered') {
       await step('boot it and check', async (job) => {
         await sweepRun(cloud, region, run);
-        return witness(cloud, job, idsOf(entry), inputs.patience);
+        return witness(cloud, job, idsOf(entry), hasGate(inputs.image), inputs.patience);
       });
       reach({ state: 'booted' });
     }

@@ -3,8 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import type { Cloud, Job, Probe, Registered } from '../clouds/cloud.ts';
 import { type Bundle, VERDICTS } from '../contract/enrolment.ts';
+import { makeClientCa } from '../launch/client-ca.ts';
 import { bundleFromConsole } from '../launch/console-bundle.ts';
-import { launchJson, userDataOf } from '../launch/launch-json.ts';
+import { type GateInputs, launchJson, userDataOf } from '../launch/launch-json.ts';
 import { openBundle } from '../launch/open-bundle.ts';
 import { findSshKey } from '../launch/ssh-key.ts';
 import { workFolder } from '../plan/work-folder.ts';
@@ -36,6 +37,7 @@ export async function witness(
   cloud: Cloud,
   job: Job,
   registered: Registered,
+  withGate: boolean,
   patience: Patience = PATIENCE,
 ): Promise<Bundle> {
   const { work, remove } = workFolder('probe');
@@ -46,7 +48,8 @@ export async function witness(
     const token = randomBytes(32).toString('base64url');
     const launchId = randomUUID();
     const recipient = await identityToRecipient(identity);
-    const userData = userDataOf(launchJson({ launchId, recipient, token, userKeys: [key.publicKey], gate: undefined }));
+    const gate = withGate ? await gateOf(work) : undefined;
+    const userData = userDataOf(launchJson({ launchId, recipient, token, userKeys: [key.publicKey], gate }));
     probe = await cloud.boot(job, registered, { userData, sshKey: key.file, work });
     const { instanceId } = probe;
     const sealed = await follow(probe, job, 'its sealed bundle', patience.bundleMs, patience.pollMs, bundleOf);
@@ -69,6 +72,17 @@ export async function witness(
     await probe?.remove().catch((error: unknown) => job.detail(`the probe is left: ${error}`));
     remove();
   }
+}
+
+/** So that the gate starts and is checked too; 443 opens for an address that nobody has (RFC 5737), by a CA that is forgotten. */
+async function gateOf(work: string): Promise<GateInputs> {
+  const { caDer } = await makeClientCa(work);
+  return {
+    mode: 'direct',
+    hosts: ['probe.example.com'],
+    users: ['probe@example.com'],
+    direct: { clientCa: [caDer], sources: ['192.0.2.1/32'] },
+  };
 }
 
 async function makeKey(work: string): Promise<{ file: string; publicKey: string }> {

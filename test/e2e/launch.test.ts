@@ -10,7 +10,7 @@ import { run } from '../../src/process/run.ts';
 import { CONSOLE_FILE } from '../../src/verify/lab/qemu-args.ts';
 import { trouble } from '../../src/verify/lab/trouble.ts';
 import { IMAGE_DIR, imageUnderTest, ROOT } from '../image.ts';
-import { LIMITS } from './machine.ts';
+import { LIMITS } from '../vm/machine.ts';
 
 // The journey of a person who launches an image on their computer, by the lines that are printed to them.
 
