@@ -6,7 +6,7 @@ import { IMAGE_DIR } from '../image.ts';
 export const DISK = join(IMAGE_DIR, 'disk.qcow2');
 
 /** Emulated, on two busy cores: sshd after about a minute, OpenClaw after two to four. */
-export const LIMITS = { ready: 420_000, live: 900_000 } as const;
+export const LIMITS = { ready: 420_000, live: 1_800_000 } as const;
 
 export const READY = /clawdy: ready ssh_port=(\d+) host_key=(SHA256:\S+)/;
 /** Said by the box before it opens anything. */

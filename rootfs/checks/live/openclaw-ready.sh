@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.request
 
-DEADLINE = time.monotonic() + 840
+DEADLINE = time.monotonic() + 1680
 why = "no answer"
 while time.monotonic() < DEADLINE:
     try:
