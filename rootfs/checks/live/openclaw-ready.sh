@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -I
 """OpenClaw answers on its own readiness path. Under emulation a first start took three minutes, and after a power
-cut it may have to wait five for a lease of its own to run out."""
+cut it may have to wait five for a lease of its own to run out; on a slow day fourteen minutes were not enough (seen)."""
 
 import subprocess
 import sys
