@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BuildError } from '../process/errors.ts';
@@ -39,6 +39,7 @@ export async function packRuntime(root: string, work: string, tar: string, log: 
       log,
     });
   }
+  beMorePatient(join(dir, 'node_modules', 'openclaw'), log);
   await rm(join(dir, '.npmrc'));
   await run(
     'tar',
@@ -50,4 +51,32 @@ export async function packRuntime(root: string, work: string, tar: string, log: 
     { step: 'runtime', log },
   );
   await rm(dir, { recursive: true, force: true });
+}
+
+/** What OpenClaw 2026.9.6 gives a worker of its own to start, and what it gets here; ADR 17 says why. */
+const IMPATIENT = 'const LEASE_HEARTBEAT_START_TIMEOUT_MS = 5e3;';
+const PATIENT = 'const LEASE_HEARTBEAT_START_TIMEOUT_MS = 60e3;';
+/** The one that waits and the worker itself, which stops by the same number. */
+const WAITING = [
+  'dist/openclaw-state-lease-heartbeat-shared-*.mjs',
+  'dist/state/openclaw-state-lease-heartbeat.worker.js',
+];
+
+/**
+ * Changes that one number of OpenClaw's.
+ *
+ * @param openclaw folder of the installed package.
+ * @throws BuildError where a file of the two isn't there, or the number isn't in it once.
+ */
+export function beMorePatient(openclaw: string, log?: string): void {
+  for (const pattern of WAITING) {
+    const [name, ...others] = globSync(pattern, { cwd: openclaw });
+    const file = join(openclaw, name ?? pattern);
+    const [before, after, ...more] = name ? readFileSync(file, 'utf8').split(IMPATIENT) : [];
+    if (others.length > 0 || after === undefined || more.length > 0) {
+      const what = `this OpenClaw has no one ${pattern} with the number that the bake changes`;
+      throw new BuildError('runtime', what, 'docs/adr/0017 says what it is for: does OpenClaw still need it?', { log });
+    }
+    writeFileSync(file, `${before}${PATIENT}${after}`);
+  }
 }

@@ -63,8 +63,10 @@ function lockedVersions(file: string): Map<string, { version: string; optional: 
 /** One check a program or package, from the list that set-up installs. */
 export function programs(): Check[] {
   return PREREQUISITES.map((prerequisite) => {
-    const { name, programs = [], files = [], packages, otherwise, why } = prerequisite;
-    const places = [...programs.map(findProgram), ...files.filter((file) => existsSync(file))].filter(Boolean);
+    const { name, programs = [], oneOf = [], files = [], packages, otherwise, why } = prerequisite;
+    const places = [...[...programs, ...oneOf].map(findProgram), ...files.filter((file) => existsSync(file))].filter(
+      Boolean,
+    );
     const fix = `npm run setup  # ${packages.join(' or ')}: ${why}${otherwise ? `; ${otherwise}` : ''}`;
     return { name, ok: isPresent(prerequisite), fix, found: places.join(', ') || 'missing' };
   });

@@ -4,6 +4,8 @@ export interface Prerequisite {
   name: string;
   /** Present when each of these programs is found in PATH or in a `sbin` folder. */
   programs?: string[];
+  /** Present when one of these programs is found; the first is what the packages bring. */
+  oneOf?: string[];
   /** Present when one of these files is there, for packages that bring no program. */
   files?: string[];
   /** Debian and Ubuntu package names, best first: the first that apt can install is taken. */
@@ -52,7 +54,7 @@ export const PREREQUISITES: readonly Prerequisite[] = [
   { name: 'age', programs: ['age', 'age-keygen'], packages: ['age'], why: 'opens sealed bundles in tests' },
   {
     name: 'chromium',
-    programs: ['chromium', 'chromium-browser', 'google-chrome'],
+    oneOf: ['chromium', 'chromium-browser', 'google-chrome'],
     packages: ['chromium'],
     why: 'opens the Control UI as a person would, in tests',
   },

@@ -13,9 +13,13 @@ export function findProgram(name: string): string | undefined {
     .find(isExecutable);
 }
 
-/** True when all programs, or one of the files, of a prerequisite are on this machine. */
-export function isPresent({ programs = [], files = [] }: Prerequisite): boolean {
-  return programs.every(findProgram) && (files.length === 0 || files.some((file) => existsSync(file)));
+/** True when all of its programs, one of `oneOf` and one of its files are on this machine, where it names any. */
+export function isPresent({ programs = [], oneOf = [], files = [] }: Prerequisite): boolean {
+  return (
+    programs.every(findProgram) &&
+    (oneOf.length === 0 || oneOf.some(findProgram)) &&
+    (files.length === 0 || files.some((file) => existsSync(file)))
+  );
 }
 
 /** A PATH in which an ordinary user finds sgdisk and mkfs too; build.ts sets it once for all children. */

@@ -9,6 +9,7 @@ import { DOCKER_GROUP_FIX, DOCKERD, type DockerState, dockerState, hasSystemd, s
 import { guestKernels, KERNEL_PACKAGES } from './kernels.ts';
 import { refuseUnsuitable } from './machine.ts';
 import { allowUserNamespaces, userNamespaceFix } from './namespaces.ts';
+import { installNewerQemu, NEWER_QEMU, wantsNewerQemu } from './newer-qemu.ts';
 import { missing } from './present.ts';
 import { asRoot, isRoot, rootCommand } from './root.ts';
 
@@ -39,6 +40,7 @@ export async function setup(options: SetupOptions): Promise<void> {
   const wanted = wantedPackages();
   const unreadable = guestKernels().every(({ readable }) => !readable) ? guestKernels().map(({ image }) => image) : [];
   const namespaces = await userNamespaceFix();
+  const slowQemu = await wantsNewerQemu();
   // Without its programs Docker can't run yet; whether it does is asked again after the installation.
   const dockerMissing = wanted.some(({ name }) => name.startsWith('docker'));
   const docker = dockerMissing ? undefined : await dockerState();
@@ -46,6 +48,7 @@ export async function setup(options: SetupOptions): Promise<void> {
 
   const commands = [
     ...(wanted.length > 0 ? [APT_UPDATE, aptInstall(wanted.map(({ packages }) => packages.join('|')))] : []),
+    ...(slowQemu ? NEWER_QEMU : []),
     ...(unreadable.length > 0 ? [['chmod', '0644', ...unreadable]] : []),
     ...(namespaces ? [namespaces] : []),
     ...(dockerDown ? [hasSystemd() ? ['systemctl', 'start', 'docker'] : DOCKERD] : []),
@@ -55,12 +58,14 @@ export async function setup(options: SetupOptions): Promise<void> {
     if (options.plan) progress.say('set-up: all is there');
     return;
   }
-  progress.say(`set-up: missing: ${describe(wanted, dockerDown)}`);
+  progress.say(`set-up: missing: ${describe(wanted, dockerDown, slowQemu)}`);
   for (const command of commands) progress.say(`  ${command}`);
   if (options.plan) return;
   await consent(options);
 
   if (wanted.length > 0) await installWanted(wanted, progress);
+  // Asked again: where KVM works, the QEMU that is there now will do.
+  if (slowQemu && (await wantsNewerQemu())) await takeNewerQemu(progress);
   if (unreadable.length > 0) await asRoot(['chmod', '0644', ...unreadable], { step: 'setup' });
   if (namespaces) await allowUserNamespaces();
   await ensureDocker(progress);
@@ -72,8 +77,8 @@ function wantedPackages(): Wanted[] {
   return [...missing().map(({ name, packages, otherwise }) => ({ name, packages, otherwise })), ...kernel];
 }
 
-function describe(wanted: readonly Wanted[], dockerDown: boolean): string {
-  const names = wanted.map(({ name }) => name);
+function describe(wanted: readonly Wanted[], dockerDown: boolean, slowQemu: boolean): string {
+  const names = [...wanted.map(({ name }) => name), ...(slowQemu ? ['a QEMU that emulates faster'] : [])];
   if (names.length === 0) return dockerDown ? 'a running Docker' : 'rights (see below)';
   return names.join(', ');
 }
@@ -92,10 +97,20 @@ async function consent(options: SetupOptions): Promise<void> {
     throw inputError('setup', 'nothing was changed', 'run the commands above by hand, or npm run setup -- --yes');
 }
 
-async function installWanted(wanted: readonly Wanted[], progress: Progress): Promise<void> {
+function setupLog(): string {
   const logs = join(cacheRoot(), 'logs');
   mkdirSync(logs, { recursive: true });
-  const log = join(logs, 'setup.log');
+  return join(logs, 'setup.log');
+}
+
+async function takeNewerQemu(progress: Progress): Promise<void> {
+  const log = setupLog();
+  const taken = await progress.step("QEMU from Debian's backports", () => installNewerQemu(log));
+  if (!taken) progress.say(`  there are no backports here (${log}): emulation works with this QEMU too, slower`);
+}
+
+async function installWanted(wanted: readonly Wanted[], progress: Progress): Promise<void> {
+  const log = setupLog();
   if (!isRoot()) await asRoot(['true'], { step: 'setup', hint: 'sudo must work for this user' });
   await progress.step('apt-get update', () => update(log));
   const known = await installable(wanted.flatMap(({ packages }) => packages));
