@@ -201,7 +201,7 @@ async function remembered(): Promise<number> {
   return Number(stdout);
 }
 
-// Half an hour under emulation. Containers show these at every `make test`, and the claims' machine, which OpenClaw answers on
+// OpenClaw takes long under emulation. Containers show these at every `make test`, and the claims' machine, which OpenClaw answers on
 // too, what only a kernel of its own can show.
 if (FULL) {
   test.serial('OpenClaw answers on loopback, and only there', async (t) => {
