@@ -1,8 +1,8 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { stripVTControlCharacters } from 'node:util';
 import { type Accelerator, cpuArgs } from '../doctor/accelerator.ts';
 import { BuildError } from '../process/errors.ts';
+import { lastLine } from '../process/run.ts';
 import { sequence } from '../process/sequence.ts';
 
 /** Enough for apply and seal under emulation on a busy machine; measured: one to two minutes. */
@@ -149,13 +149,5 @@ function needsPlugins(version: string): boolean {
 
 /** What the guest said last on its serial console, or an empty text. */
 export function lastConsoleLine(file: string): string {
-  if (!existsSync(file)) return '';
-  const text = stripVTControlCharacters(readFileSync(file, 'utf8'));
-  return (
-    text
-      .trimEnd()
-      .split(/[\r\n]+/)
-      .at(-1)
-      ?.slice(0, 120) ?? ''
-  );
+  return existsSync(file) ? lastLine(readFileSync(file, 'utf8')) : '';
 }

@@ -44,6 +44,12 @@ function commandLine(file: string, args: readonly string[]): string {
   return [file, ...args].map(shellQuote).join(' ');
 }
 
+/** The last line of what a machine's console said, as plain text of 120 characters at most. */
+export function lastLine(text: string): string {
+  const plain = stripVTControlCharacters(text).trimEnd();
+  return (plain.split(/[\r\n]+/).at(-1) ?? '').slice(0, 120);
+}
+
 /** The end of a text, without terminal control codes. */
 export function lastLines(text: string): string {
   return stripVTControlCharacters(text).trimEnd().split('\n').slice(-TAIL_LINES).join('\n');

@@ -10,7 +10,7 @@ import { openBundle } from '../launch/open-bundle.ts';
 import { findSshKey } from '../launch/ssh-key.ts';
 import { workFolder } from '../plan/work-folder.ts';
 import { BuildError } from '../process/errors.ts';
-import { lastLines, run } from '../process/run.ts';
+import { lastLine, lastLines, run } from '../process/run.ts';
 
 /** The image itself failed: not a passing fault of the cloud's. What was published of it is taken back. */
 export class Unfit extends BuildError {}
@@ -119,7 +119,7 @@ async function follow<T>(
     if (reason !== undefined) throw unfit(`the box stays closed: ${reason}`, 'mend the image; verify it again', text);
     if (Date.now() > until)
       throw unfit(`${what} didn't come in ${Math.round(limitMs / 60_000)} min`, 'read what it said', text);
-    job.detail(`waiting for ${what}${text ? `: ${text.trimEnd().split('\n').at(-1)}` : ''}`);
+    job.detail(`waiting for ${what}${text ? `: ${lastLine(text)}` : ''}`);
     await sleep(pollMs);
   }
 }

@@ -1,4 +1,5 @@
 import { relative } from 'node:path';
+import { probeAccelerator } from '../doctor/accelerator.ts';
 import { type ImageManifest, readImage } from '../manifest/image.ts';
 import { findLayer, type Layer, loadLayers } from '../manifest/layers.ts';
 import { workFolder } from '../plan/work-folder.ts';
@@ -15,7 +16,7 @@ import type { Stage } from './stages/stage.ts';
 import { VmStage } from './stages/vm.ts';
 import { type Task, tasksOf, verify } from './verify.ts';
 
-/** On two cores: one box boots while another is attacked; the VM keeps a core busy beside them. */
+/** On two cores: one box boots while another is attacked. */
 const LANES = { container: 2 };
 
 /** Which claims, and where. */
@@ -88,10 +89,13 @@ export async function runProof(
     ...about,
     onCloseError: (error) => progress.say(renderError(error)),
     lanes: LANES,
+    inTurn: (await probeAccelerator()) === 'tcg',
     ...(only ? { only } : {}),
     open: (place) =>
       progress.step<Stage>(`open the ${place} stage`, () =>
-        place === 'container' ? imageTag(dir).then((tag) => ContainerStage.open(root, tag)) : VmStage.open(root, dir),
+        place === 'container'
+          ? imageTag(dir).then((tag) => ContainerStage.open(root, tag))
+          : VmStage.open(root, dir, progress),
       ),
     onResult: ({ claim }, result) => progress.say(`  ${renderClaim(claim.layer.name, result)}`),
     ...(wanted

@@ -49,6 +49,11 @@ export interface Verification {
   open: (place: Place) => Promise<Stage>;
   /** How many claims run side by side; a container's are mostly waiting. */
   lanes?: Partial<Record<Place, number>>;
+  /**
+   * VMs before containers, not both at the same time. An emulated machine needs both of two cores: beside containers its
+   * claims took twice as long, and some of them failed for that alone.
+   */
+  inTurn?: boolean;
   onResult?: (task: Task, result: ClaimResult) => void;
   /** See Stage.run. */
   hold?: Hold;
@@ -57,8 +62,8 @@ export interface Verification {
 }
 
 /**
- * Runs every task once and makes the report. Containers and VMs work at the same time: an emulated machine keeps one core
- * busy. A claim whose box doesn't boot, or whose stage can't be opened, is red and not executed; the rest still runs.
+ * Runs every task once and makes the report. A claim whose box doesn't boot, or whose stage can't be opened, is red and not
+ * executed; the rest still runs.
  */
 export async function verify(tasks: Task[], verification: Verification): Promise<Report> {
   const started = new Date();
@@ -75,43 +80,36 @@ export async function verify(tasks: Task[], verification: Verification): Promise
     verification.onResult?.(task, outcome.result);
   };
   const alone = tasks.filter(({ claim }) => claim.alone);
-  const prepared = new Map(PLACES.map((place) => [place, Promise.withResolvers<void>()]));
-  const allPrepared = Promise.all([...prepared.values()].map(({ promise }) => promise));
-  try {
+  const work = async (place: Place) => {
+    const here = tasks.filter((task) => task.place === place);
+    // Each lane takes the next claim when it is through with one.
+    const next = here.filter(({ claim }) => !claim.alone).values();
+    const lanes = Math.min(verification.lanes?.[place] ?? 1, here.length);
+    const stages: Stage[] = [];
+    opened.set(place, stages);
+    let failed: Promise<Stage> | undefined;
+    // One after the other: the first one may have to prepare what all use.
+    for (let lane = 0; lane < lanes; lane++) {
+      const opening = verification.open(place);
+      await opening.then(
+        (stage) => stages.push(stage),
+        () => {
+          failed = opening;
+        },
+      );
+    }
+    const usable = stages.length || !failed ? stages.map((stage) => Promise.resolve(stage)) : [failed];
     await settled(
-      PLACES.map(async (place) => {
-        const here = tasks.filter((task) => task.place === place);
-        // Each lane takes the next claim when it is through with one.
-        const next = here.filter(({ claim }) => !claim.alone).values();
-        const lanes = Math.min(verification.lanes?.[place] ?? 1, here.length);
-        const stages: Stage[] = [];
-        opened.set(place, stages);
-        let failed: Promise<Stage> | undefined;
-        // One after the other: the first one may have to prepare what all use.
-        for (let lane = 0; lane < lanes; lane++) {
-          const opening = verification.open(place);
-          await opening.then(
-            (stage) => stages.push(stage),
-            () => {
-              failed = opening;
-            },
-          );
-        }
-        const usable = stages.length || !failed ? stages.map((stage) => Promise.resolve(stage)) : [failed];
-        // A box that can't be prepared is told of by the claims that want it.
-        await Promise.allSettled(stages.map((stage) => stage.prepare?.(here.map(({ claim }) => claim))));
-        prepared.get(place)?.resolve();
-        await settled(
-          usable.map(async (stage, lane) => {
-            // An emulated machine that boots beside two lanes of containers was once not done in 20 minutes.
-            if (lane > 0) await allPrepared;
-            for (const task of next) await run(task, stage);
-          }),
-        );
-        // What runs alone has the whole machine.
-        if (!alone.some((task) => task.place === place)) await close(place);
+      usable.map(async (stage) => {
+        for (const task of next) await run(task, stage);
       }),
     );
+    // What runs alone has the whole machine.
+    if (!alone.some((task) => task.place === place)) await close(place);
+  };
+  try {
+    if (verification.inTurn) for (const place of PLACES.toReversed()) await work(place);
+    else await settled(PLACES.map(work));
     for (const task of alone) {
       const [stage] = opened.get(task.place) ?? [];
       await run(

@@ -138,38 +138,33 @@ test('lanes share the claims, none twice; what measures time runs when nothing e
   );
 });
 
-test('while the machines are prepared one lane of containers works, and no claim on a machine', async (t) => {
-  const started: string[] = [];
-  const atWork = { container: 0, vm: 0 };
-  let most = 0;
+test('in turn, machines are through and gone before the first container is opened, also where they can’t be had', async (t) => {
+  const tasks = tasksOf(claims, 'ci');
+  const events: string[] = [];
   const about = fake(async (claim, place) => {
-    started.push(place);
-    most = Math.max(most, ++atWork[place]);
+    events.push(place);
     await new Promise((resolve) => setTimeout(resolve, 1));
-    atWork[place]--;
     return result(claim, place);
   });
-  const during: string[] = [];
-  let fewer = 0;
-  const report = await verify(tasksOf(claims, 'ci'), {
+  const open: Verification['open'] = async (place) => {
+    events.push(`open ${place}`);
+    return { ...(await about.open(place)), close: async () => void events.push(`close ${place}`) };
+  };
+  const report = await verify(tasks, { ...about, open, lanes: { container: 2 }, inTurn: true });
+  t.true(isGreen(report));
+  const gone = events.indexOf('close vm');
+  t.deepEqual(new Set(events.slice(0, gone)), new Set(['open vm', 'vm']));
+  t.deepEqual(new Set(events.slice(gone + 1)), new Set(['open container', 'container', 'close container']));
+
+  const without = await verify(tasks, {
     ...about,
-    lanes: { container: 2 },
-    open: async (place) => ({
-      ...(await about.open(place)),
-      prepare: async (wanted) => {
-        if (place !== 'vm') return;
-        t.true(wanted.length > 0 && wanted.every(({ where }) => where.includes('vm')));
-        await new Promise((resolve) => setTimeout(resolve, 50));
-        during.push(...started);
-        fewer = most;
-        throw new BuildError('vm direct', 'never lived', 'read its console');
-      },
-    }),
+    open: async (place) => {
+      if (place === 'vm') throw new BuildError('lab', 'no network namespace could be made', 'npm run doctor');
+      return about.open(place);
+    },
+    inTurn: true,
   });
-  t.deepEqual(new Set(during), new Set(['container']));
-  t.is(fewer, 1);
-  t.is(most, 2);
-  t.true(isGreen(report), 'who wanted it tells of it');
+  t.is(without.totals.failed, tasks.filter(({ place }) => place === 'vm').length);
 });
 
 test('a stage that can’t be opened makes its claims red; what the others showed is kept', async (t) => {

@@ -12,11 +12,6 @@ export type Hold = (box: Target, result: ClaimResult) => Promise<void>;
 export interface Stage {
   kind: 'container' | 'vm';
   /**
-   * Makes what these claims will start from, where that takes long.
-   * @throws BuildError, and then each `run` that needs it throws it too.
-   */
-  prepare?(claims: LayerClaim[]): Promise<void>;
-  /**
    * Runs one claim on a box that nothing was done to yet.
    * @param hold is given the box as the sabotage left it, and the result; the box lives until it is done.
    */

@@ -1,6 +1,8 @@
 import { join } from 'node:path';
 import { userDataOf } from '../../launch/launch-json.ts';
 import { BuildError } from '../../process/errors.ts';
+import type { Progress } from '../../process/progress.ts';
+import { lastLine } from '../../process/run.ts';
 import type { LayerClaim } from '../claims/load.ts';
 import { runClaim } from '../claims/run-claim.ts';
 import type { FrontMode } from '../claims/schema.ts';
@@ -12,7 +14,7 @@ import { VmPeer, VmTarget } from '../targets/vm.ts';
 import { stopChecks } from './ready.ts';
 import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
-/** Milliseconds; emulated, OpenClaw answers after two to four minutes, and after ten beside two lanes of containers (verify.ts lets one work). */
+/** Milliseconds; emulated on two slow cores, with nothing beside it, OpenClaw answers after nine minutes. */
 const LIVE_LIMIT_MS = 2_100_000;
 
 /** One address of each of Cloudflare's own lists, https://www.cloudflare.com/ips/. */
@@ -32,23 +34,20 @@ export class VmStage implements Stage {
   readonly #root: string;
   readonly #disk: string;
   readonly #lab: Lab;
+  readonly #progress: Progress;
   readonly #machines = new Map<FrontMode, Promise<Ready>>();
   #awake: Ready | undefined;
 
-  private constructor(root: string, disk: string, lab: Lab) {
+  private constructor(root: string, disk: string, lab: Lab, progress: Progress) {
     this.#root = root;
     this.#disk = disk;
     this.#lab = lab;
+    this.#progress = progress;
   }
 
   /** @param imageDir folder of a finished image; its disk is only ever the backing file of an overlay. */
-  static async open(root: string, imageDir: string): Promise<VmStage> {
-    return new VmStage(root, join(imageDir, 'disk.qcow2'), await openLab());
-  }
-
-  /** Boots the machines of these claims, one after the other. */
-  async prepare(claims: LayerClaim[]): Promise<void> {
-    for (const front of new Set(claims.map((claim) => claim.front))) this.#awake = await this.#machine(front);
+  static async open(root: string, imageDir: string, progress: Progress): Promise<VmStage> {
+    return new VmStage(root, join(imageDir, 'disk.qcow2'), await openLab(), progress);
   }
 
   /** Runs one claim on a machine that is set back to the moment when it was ready: a sabotage leaves nothing. */
@@ -91,7 +90,10 @@ export class VmStage implements Stage {
       metaData: { 'instance-id': INSTANCE_ID },
     });
     const ready = { target: new VmTarget(vm), peers: { attacker: new VmPeer(this.#lab.peer('attacker')), proxy } };
-    await vm.waitForConsole(/clawdy: live ok/, LIVE_LIMIT_MS);
+    await this.#progress.step(`boot a machine to attack (mode ${name}), until OpenClaw answers`, ({ detail }) => {
+      const timer = setInterval(() => detail(lastLine(vm.console())), 2000);
+      return vm.waitForConsole(/clawdy: live ok/, LIVE_LIMIT_MS).finally(() => clearInterval(timer));
+    });
     const said = trouble(vm.console()).join('\n');
     if (said) throw new BuildError(`vm ${name}`, 'its boot went wrong in part', 'read its console', { tail: said });
     await stopChecks(ready.target);
