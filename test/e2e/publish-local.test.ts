@@ -63,9 +63,11 @@ const probes = () => readdirSync(join(home, 's', 'clawdy', 'instances'));
 test.serial('a publication that is killed while its machine boots leaves no machine', async (t) => {
   const { child, ended } = start(`publish --image ${image}`);
   const until = Date.now() + LIMITS.ready;
-  while (!entries()[0]?.notes.probe && Date.now() < until) await sleep(200);
+  let early = '';
+  ended.then(({ stderr }) => (early = stderr));
+  while (!entries()[0]?.notes.probe && !early && Date.now() < until) await sleep(200);
   const probe = entries()[0]?.notes.probe as string;
-  t.truthy(probe);
+  t.truthy(probe, early);
   // As long as QEMU writes there, it runs.
   const folder = join(home, 's', 'clawdy', 'instances', probe);
   while (!existsSync(join(folder, 'console.log')) && Date.now() < until) await sleep(200);

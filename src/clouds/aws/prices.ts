@@ -2,8 +2,8 @@ import { BLOCK_BYTES } from '../../seal/digest.ts';
 import type { Price } from '../cloud.ts';
 
 /**
- * List prices of us-east-1 in US dollars, from AWS' pages "Amazon EBS pricing" and "Amazon EC2 on-demand pricing" as known
- * in November 2026; other regions are up to about 40 % dearer, and nothing here knows an account's own terms.
+ * For an estimate: list prices of us-east-1 in US dollars as AWS' pages "Amazon EBS pricing" and "Amazon EC2 on-demand
+ * pricing" have had them for years, not asked of AWS. Other regions are dearer, and an account may have terms of its own.
  */
 const LIST = {
   /** 1,000 PutSnapshotBlock calls. */
