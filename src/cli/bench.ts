@@ -1,16 +1,20 @@
 import { join, resolve } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { bootstrappedNames } from '../base/bases.ts';
 import { FALLBACK_BASE } from '../base/choose.ts';
 import { type Part, runBakeBench } from '../bench/bake.ts';
+import { runGateBench } from '../bench/gate.ts';
 import { imageSize } from '../bench/image-size.ts';
+import type { GateBench } from '../bench/pace.ts';
 import type { BakeBench } from '../bench/result.ts';
 import { renderSize } from '../bench/size.ts';
 import { EXIT } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 
 export function benchCommand(root: string): Command {
-  const command = new Command('bench').description('measure: how long a bake takes, how large an image is');
+  const command = new Command('bench').description(
+    'measure: how long a bake takes, how large an image is, what the gate costs',
+  );
   command
     .command('bake')
     .description('time our bake, cold and after an edit, and a plain Packer template on the same base')
@@ -32,6 +36,19 @@ export function benchCommand(root: string): Command {
       const size = await imageSize(root, resolve(root, options.image), new Progress());
       print(options.json ? JSON.stringify(size) : renderSize(size));
     });
+  command
+    .command('gate')
+    .description(
+      'requests a second and latency of the gate, beside a bare HAProxy with TLS, in a container of an image',
+    )
+    .option('--image <folder>', 'the image', join('dist', 'latest'))
+    .option('--rounds <n>', 'measurements of each; the medians count', count, 5)
+    .option('--seconds <n>', 'that each takes', count, 8)
+    .option('--json', 'the result, and only it, on standard output', false)
+    .action(async (options: { image: string; rounds: number; seconds: number; json: boolean }) => {
+      const result = await runGateBench(resolve(root, options.image), options, new Progress());
+      print(options.json ? JSON.stringify(result) : renderGate(result));
+    });
   return command;
 }
 
@@ -48,6 +65,18 @@ function renderBake({ ours, plain, ratio, plainFailed }: BakeBench): string {
     ...(plainFailed ? [`plain             failed: ${plainFailed}`] : []),
     ...(ratio === null ? [] : [`plain / ours      ${ratio}`]),
   ].join('\n');
+}
+
+function renderGate({ gate, bare, ratio }: GateBench): string {
+  const line = (name: string, { rps, p99_ms }: GateBench['gate']) => `${name}  ${rps} requests/s, p99 ${p99_ms} ms`;
+  return [line('gate', gate), line('bare', bare), `ratio ${ratio}`].join('\n');
+}
+
+/** @throws InvalidArgumentError unless it is a whole number from 1 to 600. */
+function count(text: string): number {
+  const value = /^[1-9]\d{0,2}$/.test(text) ? Number(text) : 0;
+  if (value < 1 || value > 600) throw new InvalidArgumentError('must be a whole number from 1 to 600');
+  return value;
 }
 
 function print(text: string): void {

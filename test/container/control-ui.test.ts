@@ -31,15 +31,7 @@ async function browserPath(): Promise<string> {
 test.serial('a browser behind an auth proxy opens the Control UI, connected, without token or pairing', async (t) => {
   const proxy = await startAuthProxy(work);
   const host = `localhost:${proxy.port}`;
-  const { stdout } = await run(
-    'docker',
-    ['network', 'inspect', '--format', '{{range .IPAM.Config}}{{.Gateway}} {{end}}', network.name],
-    {
-      step: 'network',
-    },
-  );
-  const gateway = stdout.split(' ').find((address) => /^\d+(\.\d+){3}$/.test(address)) as string;
-  const owner = await Owner.create({ mode: 'direct', sources: [gateway] }, { hosts: [host] });
+  const owner = await Owner.create({ mode: 'direct', sources: [await network.hostAddress()] }, { hosts: [host] });
   const box = await ContainerTarget.boot({
     image: tag,
     network,

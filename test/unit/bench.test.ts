@@ -5,6 +5,7 @@ import test from 'ava';
 import { execa } from 'execa';
 import { runBakeBench } from '../../src/bench/bake.ts';
 import { environmentProxies, seenByGuest, settings } from '../../src/bench/guest-network.ts';
+import { compare } from '../../src/bench/pace.ts';
 import { whyFailed } from '../../src/bench/plain.ts';
 import { bakeBench } from '../../src/bench/result.ts';
 import { breakDown, type ImageFile, merged, parseFiles, sum } from '../../src/bench/size.ts';
@@ -23,6 +24,17 @@ test('the ratio is plain by cold, and is null without both', (t) => {
   t.deepEqual(bakeBench(ours, undefined), { ours, plain: null, ratio: null });
   t.deepEqual(bakeBench(undefined, { seconds: 5 }), { ours: null, plain: 5, ratio: null });
   t.deepEqual(bakeBench(ours, { failed: 'npm' }), { ours, plain: null, ratio: null, plainFailed: 'npm' });
+});
+
+test('the gate’s cost is the ratio of medians, whatever one round had', (t) => {
+  const at = (rps: number, p99_ms: number) => ({ rps, p99_ms });
+  t.deepEqual(compare([at(900, 3), at(10, 400), at(910.4, 2)], [at(1000, 2), at(1200, 1), at(990, 90)]), {
+    gate: at(900, 3),
+    bare: at(1000, 2),
+    ratio: 0.9,
+  });
+  t.deepEqual(compare([at(1, 1), at(3, 2)], [at(2, 1)]), { gate: at(2, 1.5), bare: at(2, 1), ratio: 1 });
+  t.throws(() => compare([], []));
 });
 
 test('why a template failed is its last words and where to read on', (t) => {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { isIPv4 } from 'node:net';
 import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers';
 import { AGENT, PATHS } from '../../contract/box.ts';
 import { BuildError } from '../../process/errors.ts';
@@ -63,6 +64,16 @@ export class ContainerNetwork {
       { step: 'container' },
     );
     return new ContainerNetwork(name);
+  }
+
+  /** This machine's own IPv4 address on it: where connections to a box come from. */
+  async hostAddress(): Promise<string> {
+    const format = '{{range .IPAM.Config}}{{.Gateway}} {{end}}';
+    const words = ['network', 'inspect', '--format', format, this.name];
+    const { stdout } = await run('docker', words, { step: 'container' });
+    const address = stdout.split(' ').find((word) => isIPv4(word));
+    if (!address) throw new BuildError('container', `${this.name} has no address of this machine`, 'npm run doctor');
+    return address;
   }
 
   async close(): Promise<void> {
