@@ -1,7 +1,7 @@
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Cloud } from '../clouds/cloud.ts';
 import { cloudNames, openCloud } from '../clouds/find.ts';
-import { lockCloud } from '../publish/lock.ts';
+import { lockFolders } from '../publish/lock.ts';
 
 /** Options that every command has which talks to a cloud. */
 export interface CloudChoice {
@@ -15,13 +15,12 @@ export function cloudOptions(): Option[] {
 
 export function regionOption(): Option {
   return new Option('--region <names>', 'regions, divided by commas; the first is uploaded to, the others get copies')
-    .argParser((text: string, before: string[]) => [
-      ...before,
-      ...text
-        .split(',')
-        .map((name) => name.trim())
-        .filter(Boolean),
-    ])
+    .argParser((text: string, before: string[]) => {
+      const names = text.split(',').map((name) => name.trim());
+      // An unset variable of a script shouldn't mean the default.
+      if (names.includes('')) throw new InvalidArgumentError('an empty name');
+      return [...before, ...names];
+    })
     .default([], "the cloud's own default");
 }
 
@@ -35,14 +34,14 @@ export async function withCloud<T>({ cloud, region }: CloudChoice, work: (cloud:
   }
 }
 
-/** As withCloud, while nobody else changes what is published there. */
+/** As withCloud, while nobody else changes what is published from here. */
 export function withLockedCloud<T>(
   choice: CloudChoice,
   journals: string,
   work: (cloud: Cloud) => Promise<T>,
 ): Promise<T> {
   return withCloud(choice, async (cloud) => {
-    const release = await lockCloud(cloud.lockDir ?? journals, cloud.name);
+    const release = await lockFolders([journals, ...(cloud.lockDir ? [cloud.lockDir] : [])]);
     try {
       return await work(cloud);
     } finally {

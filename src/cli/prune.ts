@@ -42,8 +42,7 @@ async function run(root: string, options: Options): Promise<void> {
       if (!(await agreed('prune', `do that on ${cloud.name}?`))) return undefined;
     }
     const say = (decision: Decision) => process.stderr.write(`✔ ${renderDecision(decision)}\n`);
-    await carryOutPrune(cloud, dir, decided, say);
-    return decided;
+    return carryOutPrune(cloud, dir, decided, say);
   });
   if (!decisions) return;
   const rows = decisions.map((decision) => {

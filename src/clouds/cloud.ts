@@ -132,6 +132,14 @@ export interface Orphan {
   created?: string | undefined;
 }
 
+/** What prices go by, in bytes. */
+export interface Volume {
+  /** That would be sent, into the first region. */
+  sent: number;
+  /** Of the disk that aren't zero: as much is kept, and copied. */
+  held: number;
+}
+
 /** One line of a price, for `--plan`. */
 export interface Price {
   what: string;
@@ -150,7 +158,7 @@ export interface Cloud {
   readonly name: string;
   /** The least proof that an image needs to be published here. */
   readonly proof: Scope;
-  /** A folder that everybody shares who changes this cloud from here: the lock lies there. Default: with the journals. */
+  /** A folder that everybody shares who changes this cloud, whatever their journals: it is locked too. */
   readonly lockDir?: string;
   /** Whether an upload sends only what differs from its parent. */
   readonly incremental?: boolean;
@@ -160,8 +168,8 @@ export interface Cloud {
   /** Credentials and permissions, without changing anything. */
   doctor(): Promise<Check[]>;
 
-  /** @param bytes that would be sent; @param regions how many copies are kept. List prices, no account's own. */
-  price(image: Published, bytes: number): Promise<Price[]>;
+  /** List prices, no account's own. */
+  price(image: Published, bytes: Volume): Promise<Price[]>;
 
   /**
    * Brings the disk in. When it returns, the cloud holds the very bytes.

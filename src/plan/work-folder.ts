@@ -2,13 +2,18 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs
 import { join } from 'node:path';
 import { cacheRoot } from './cache.ts';
 
+const KINDS = ['bench-bake', 'bench-size', 'disk', 'lab', 'mutation', 'probe', 'tree', 'upload'] as const;
+type Kind = (typeof KINDS)[number];
+
+const OURS = new RegExp(`^(?:${KINDS.join('|')})-(\\d+)-`);
+
 /**
  * Makes a folder below the cache for one run of something that needs much room; it goes when the process ends. What runs
  * that were killed left goes first. Not in /tmp, which is memory on many machines.
  *
  * @returns its path, and what removes it at once.
  */
-export function workFolder(kind: 'bench-bake' | 'bench-size' | 'disk' | 'lab' | 'mutation' | 'probe' | 'tree'): {
+export function workFolder(kind: Kind): {
   work: string;
   remove: () => void;
 } {
@@ -30,7 +35,7 @@ export function staleWorkFolders(): string[] {
   const names = existsSync(cacheRoot()) ? readdirSync(cacheRoot()) : [];
   return names
     .filter((name) => {
-      const match = /^(?:bench-bake|bench-size|disk|lab|mutation|probe|tree)-(\d+)-/.exec(name);
+      const match = OURS.exec(name);
       return match !== null && !existsSync(`/proc/${match[1]}`);
     })
     .map((name) => join(cacheRoot(), name));

@@ -82,7 +82,7 @@ export class Journal {
     if (!known) return new Journal(dir, image, []);
     if (known.image.rawSha256 !== image.rawSha256)
       throw inputError(
-        'publish',
+        'journal',
         `${fileOf(dir, image.id)} is of another disk with the same ID`,
         'bake anew: make bake ARGS=--force',
       );
@@ -107,8 +107,7 @@ export class Journal {
 
   /** All journals, by the image's time, oldest first. */
   static all(dir: string): Journal[] {
-    if (!existsSync(dir)) return [];
-    return readdirSync(dir)
+    return namesIn(dir)
       .filter((name) => name.endsWith('.json') && !name.endsWith('.blocks.json') && !name.startsWith('.'))
       .map((name) => Journal.read(dir, name.slice(0, -'.json'.length)) as Journal)
       .sort((a, b) => a.image.created.localeCompare(b.image.created));
@@ -153,7 +152,21 @@ export function inFolder(dir: string, write: () => void): void {
     if (code === undefined) throw cause;
     const why = code === 'ENOSPC' ? 'the disk is full' : code;
     const hint = 'make room, or name another folder: CLAWDY_PUBLICATIONS, for the local cloud also CLAWDY_STORE';
-    throw new BuildError('publish', `${dir} can't be written: ${why}`, hint, { cause });
+    throw new BuildError('journal', `${dir} can't be written: ${why}`, hint, { cause });
+  }
+}
+
+function namesIn(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return [];
+    throw inputError(
+      'journal',
+      `the journals' folder ${dir} can't be read: ${code}`,
+      'CLAWDY_PUBLICATIONS names another',
+    );
   }
 }
 
@@ -163,7 +176,7 @@ function fileOf(dir: string, id: string): string {
 
 function unreadable(file: string, why: string) {
   return inputError(
-    'publish',
+    'journal',
     `${file} can't be read: ${why}`,
     'nothing was changed; put back the file, or move it away',
   );
@@ -185,7 +198,7 @@ export function readBlocks(file: string): Blocks {
     return blocksSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
   } catch (cause) {
     const why = cause instanceof z.ZodError ? 'it has another form' : 'it is missing or no JSON';
-    throw inputError('publish', `${file} can't be read: ${why}`, 'bake anew: make bake ARGS=--force');
+    throw inputError('journal', `${file} can't be read: ${why}`, 'bake anew: make bake ARGS=--force');
   }
 }
 

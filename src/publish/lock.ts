@@ -6,14 +6,29 @@ import { start } from '../process/run.ts';
 import { inFolder } from './journal.ts';
 
 /**
- * One command at a time changes what is published in a cloud. The kernel holds the lock (flock(1)) for a child that ends
- * with us however we end, so a killed run never blocks the next.
+ * One command at a time changes what is published, and the journals, which all clouds share.
  *
+ * @param dirs the folder of journals; and the local cloud's store, which other checkouts may use too.
  * @returns what releases it.
  * @throws BuildError when another has it.
  */
-export async function lockCloud(dir: string, cloud: string): Promise<() => Promise<void>> {
-  const file = join(dir, `.${cloud}.lock`);
+export async function lockFolders(dirs: readonly string[]): Promise<() => Promise<void>> {
+  const held: (() => Promise<void>)[] = [];
+  const release = async () => {
+    for (const end of held) await end();
+  };
+  try {
+    for (const dir of new Set(dirs)) held.push(await lockFolder(dir));
+  } catch (error) {
+    await release();
+    throw error;
+  }
+  return release;
+}
+
+/** The kernel holds the lock (flock(1)) for a child that ends with us however we end, so a killed run never blocks the next. */
+async function lockFolder(dir: string): Promise<() => Promise<void>> {
+  const file = join(dir, '.lock');
   // Also what flock(1) would only fail at: a folder in its place, a file that isn't ours.
   inFolder(dir, () => writeFileSync(file, '', { flag: 'a' }));
   const child = start('flock', ['--nonblock', '--no-fork', file, 'sh', '-c', 'echo held; exec cat'], {
@@ -27,13 +42,9 @@ export async function lockCloud(dir: string, cloud: string): Promise<() => Promi
     // 1: somebody has it (flock(1), --conflict-exit-code); anything else is flock's own trouble.
     const { exitCode } = await child;
     if (exitCode !== 1)
-      throw new BuildError(
-        'publish',
-        `${file} can't be locked (flock ended with ${exitCode})`,
-        'is it on a local disk?',
-      );
+      throw new BuildError('lock', `${file} can't be locked (flock ended with ${exitCode})`, 'is it on a local disk?');
     const hint = `wait for it to end; who holds it: fuser ${file}`;
-    throw new BuildError('publish', `another run is changing what is published on ${cloud}`, hint);
+    throw new BuildError('lock', `another run is changing what is published (${dir})`, hint);
   }
   return async () => {
     child.stdin?.end();

@@ -43,6 +43,7 @@ export async function planPublish({
       : 0;
     return { region, state, bytes };
   });
-  const prices = await cloud.price(published, regions[0]?.bytes ?? 0);
+  const held = Object.keys(blocks).length * BLOCK_BYTES;
+  const prices = await cloud.price(published, { sent: regions[0]?.bytes ?? 0, held });
   return { stage: 'publish', image: image.id, cloud: cloud.name, regions, prices };
 }

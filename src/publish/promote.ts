@@ -5,7 +5,7 @@ import { inputError } from '../process/errors.ts';
 export interface Move {
   region: string;
   channel: Channel;
-  /** Our ID of the image that it points at now; null: none. */
+  /** Our ID of the image that it points at now (IDs, after a move that was cut short); null: none. */
   from: string | null;
   /** Our ID of the image that it shall point at. */
   to: string | null;
@@ -17,7 +17,13 @@ interface Place {
   images: CloudImage[];
 }
 
-const at = ({ images }: Place, channel: Channel) => images.find(({ channels }) => channels.includes(channel));
+/**
+ * The images that a channel points at. More than one where a move was cut short in a cloud that labels images: there the new
+ * one gets the label before the old one loses it.
+ */
+const holders = ({ images }: Place, channel: Channel) => images.filter(({ channels }) => channels.includes(channel));
+
+const names = (images: CloudImage[]) => images.map(({ image }) => image).join(' and ') || 'none';
 
 async function placesOf(cloud: Cloud, base: string): Promise<Place[]> {
   const places: Place[] = [];
@@ -26,10 +32,28 @@ async function placesOf(cloud: Cloud, base: string): Promise<Place[]> {
   return places;
 }
 
+/** The step that makes a channel point at an image and at nothing else, where it doesn't. */
 function move(place: Place, channel: Channel, image: CloudImage | undefined): Move[] {
-  const from = at(place, channel);
-  if (from?.imageId === image?.imageId) return [];
-  return [{ region: place.region, channel, from: from?.image ?? null, to: image?.image ?? null, image }];
+  const now = holders(place, channel);
+  const others = now.filter(({ imageId }) => imageId !== image?.imageId);
+  if (others.length === 0 && (now.length > 0 || !image)) return [];
+  const from = others.length > 0 ? names(others) : null;
+  return [{ region: place.region, channel, from, to: image?.image ?? null, image }];
+}
+
+/** @throws BuildError (input) unless launches may take it, and it is of the same bytes in every region. */
+function refuseUnfit(images: { region: string; image: CloudImage }[]): void {
+  for (const { region, image } of images) {
+    if (!image.proven)
+      throw refused(`${image.image} isn't proven in ${region}`, 'publish it again: it is checked then');
+    if (image.deprecated)
+      throw refused(`${image.image} is deprecated in ${region}, and will be removed`, 'bake and publish a new one');
+  }
+  if (new Set(images.map(({ image }) => image.digest)).size > 1)
+    throw refused(
+      `the regions have different disks by this name: ${images.map(({ region, image }) => `${region} ${image.digest}`).join(', ')}`,
+      'bake a new image and publish that: make bake ARGS=--force',
+    );
 }
 
 /**
@@ -42,31 +66,35 @@ function move(place: Place, channel: Channel, image: CloudImage | undefined): Mo
 export async function planPromote(cloud: Cloud, base: string, id: string | undefined): Promise<Move[]> {
   const places = await placesOf(cloud, base);
   const wanted = id ?? candidateOf(places, cloud.name, base);
-  return places.flatMap((place) => {
-    const image = place.images.find((one) => one.image === wanted && one.proven);
-    if (image?.deprecated)
-      throw refused(`${wanted} is deprecated in ${place.region}, and will be removed`, 'bake and publish a new one');
-    if (!image)
-      throw refused(
-        `${place.region} has no proven ${wanted}`,
-        `publish it there: npm run publish -- --cloud ${cloud.name} --region ${cloud.regions.join(',')}`,
-      );
-    const latest = at(place, 'latest');
-    if (latest?.imageId === image.imageId) return [];
-    return [...(latest ? move(place, 'previous', latest) : []), ...move(place, 'latest', image)];
+  const targets = places.map((place) => {
+    const named = place.images.filter(({ image }) => image === wanted);
+    const image = named.find(({ proven }) => proven) ?? named[0];
+    if (image) return { ...place, image };
+    throw refused(
+      `${place.region} has no ${wanted}`,
+      `publish it there: npm run publish -- --cloud ${cloud.name} --region ${cloud.regions.join(',')}`,
+    );
+  });
+  refuseUnfit(targets);
+  return targets.flatMap(({ image, ...place }) => {
+    const before = holders(place, 'latest').find(({ imageId }) => imageId !== image.imageId);
+    return [...(before ? move(place, 'previous', before) : []), ...move(place, 'latest', image)];
   });
 }
 
 function candidateOf(places: Place[], cloud: string, base: string): string {
-  const candidates = [...new Set(places.map((place) => at(place, 'candidate')?.image ?? 'none'))];
-  const [only] = candidates;
-  if (candidates.length > 1)
+  const publish = `npm run publish -- --cloud ${cloud}`;
+  const found = places.map((place) => ({ region: place.region, candidates: holders(place, 'candidate') }));
+  const said = found.map(({ region, candidates }) => `${region} ${names(candidates)}`);
+  if (found.some(({ candidates }) => candidates.length > 1))
+    throw refused(`a publication was cut short: ${said.join(', ')}`, `finish it, or name one with --image: ${publish}`);
+  const [only, ...others] = new Set(found.map(({ candidates: [one] }) => one?.image));
+  if (others.length > 0)
     throw refused(
-      `the regions have different candidates: ${places.map((place) => `${place.region} ${at(place, 'candidate')?.image ?? 'none'}`).join(', ')}`,
+      `the regions have different candidates: ${said.join(', ')}`,
       'publish the newest in all of them, or name one: --image <id>',
     );
-  if (!only || only === 'none')
-    throw refused(`there is no candidate of ${base}`, `npm run publish -- --cloud ${cloud}`);
+  if (!only) throw refused(`there is no candidate of ${base}`, publish);
   return only;
 }
 
@@ -77,17 +105,26 @@ function candidateOf(places: Place[], cloud: string, base: string): string {
  */
 export async function planRollback(cloud: Cloud, base: string): Promise<Move[]> {
   const places = await placesOf(cloud, base);
-  const wanted = places.map((place) => at(place, 'previous')).find(Boolean)?.image;
+  const unfinished = 'finish it first: promote once more, then roll back';
+  if (places.some((place) => holders(place, 'previous').length > 1))
+    throw refused('the last promotion was cut short', unfinished);
+  const previous = (place: Place) => holders(place, 'previous')[0];
+  const wanted = places.map(previous).find(Boolean)?.image;
   if (!wanted) throw refused(`nothing was latest before, of ${base}`, 'name an image: promote --image <id>');
-  const moves = places.flatMap((place) => {
-    const image = [at(place, 'previous'), at(place, 'latest')].find((one) => one?.image === wanted);
-    if (!image) throw refused(`${place.region} has no ${wanted} to go back to`, 'promote --image <id> in all regions');
-    return [...move(place, 'latest', image), ...move(place, 'previous', undefined)];
+  const targets = places.map((place) => {
+    const image = [previous(place), ...holders(place, 'latest')].find((one) => one?.image === wanted);
+    if (image) return { ...place, image };
+    throw refused(`${place.region} has no ${wanted} to go back to`, 'promote --image <id> in all regions');
   });
+  refuseUnfit(targets);
+  const moves = targets.flatMap(({ image, ...place }) => [
+    ...move(place, 'latest', image),
+    ...move(place, 'previous', undefined),
+  ]);
   // A promotion that was cut short before it moved anything has only remembered.
-  const older = places.some((place) => ![undefined, wanted].includes(at(place, 'previous')?.image));
+  const older = places.some((place) => ![undefined, wanted].includes(previous(place)?.image));
   if (older && !moves.some(({ channel }) => channel === 'latest'))
-    throw refused('the last promotion never took effect', 'finish it first: promote once more, then roll back');
+    throw refused('the last promotion never took effect', unfinished);
   return moves;
 }
 

@@ -1,4 +1,5 @@
 import type { Cloud, CloudImage, Orphan } from '../clouds/cloud.ts';
+import { BuildError } from '../process/errors.ts';
 import { DAY_MS, isYoung } from './age.ts';
 import { dropBlocks, Journal } from './journal.ts';
 
@@ -76,40 +77,76 @@ function judgeOrphan(orphan: Orphan, ours: Set<string>, now: number): { sweep: b
   return { sweep: false, why: "of a run that isn't in our journals, younger than a day or of unknown age" };
 }
 
-/** Carries the decisions out; each may be repeated. The journals are told what is gone, before the next is touched. */
+/**
+ * Carries the decisions out, first what costs most and is of no use; each may be repeated. The journals are told what is
+ * gone, before the next is touched. What fails doesn't keep the rest from going.
+ *
+ * @param done is told of each thing that was changed.
+ * @returns what came of each decision: one that isn't true any more, because somebody has promoted or launched the image
+ * meanwhile, has become `keep`.
+ * @throws BuildError at the end, where something failed.
+ */
 export async function carryOutPrune(
   cloud: Cloud,
   dir: string,
   decisions: Decision[],
   done: (decision: Decision) => void,
-): Promise<void> {
-  for (const decision of decisions) {
-    if (decision.act === 'deprecate') await cloud.deprecate(decision.image);
-    if (decision.act === 'remove') {
-      // Somebody may have taken their time to answer, and others may have promoted or launched it.
-      if (await isWanted(cloud, decision.image)) continue;
-      await cloud.remove(decision.image);
-      forget(cloud.name, dir, decision.image);
+): Promise<Decision[]> {
+  const order: Record<Decision['act'], number> = { sweep: 0, remove: 1, deprecate: 2, keep: 3, leave: 3 };
+  const became = new Map<Decision, Decision>();
+  const failures: unknown[] = [];
+  for (const decision of decisions.toSorted((a, b) => order[a.act] - order[b.act]))
+    try {
+      const now = await carryOne(cloud, dir, decision);
+      became.set(decision, now);
+      if (now.act !== 'keep' && now.act !== 'leave') done(now);
+    } catch (error) {
+      failures.push(error);
     }
-    if (decision.act === 'sweep') {
-      await cloud.removeOrphan(decision.orphan);
-      fail(cloud.name, dir, decision.orphan.run);
-    }
-    if (decision.act !== 'keep' && decision.act !== 'leave') done(decision);
+  if (failures.length > 0) throw summary(failures);
+  return decisions.map((decision) => became.get(decision) ?? decision);
+}
+
+async function carryOne(cloud: Cloud, dir: string, decision: Decision): Promise<Decision> {
+  if (decision.act === 'sweep') {
+    await cloud.removeOrphan(decision.orphan);
+    fail(cloud.name, dir, decision.orphan.run);
   }
+  if (decision.act !== 'remove' && decision.act !== 'deprecate') return decision;
+  const { image, region } = decision;
+  // Whoever was asked may have taken their time, and others may have promoted or launched it.
+  const now = (await cloud.list(region)).find(({ imageId }) => imageId === image.imageId);
+  const users = [...(now?.channels ?? []), ...(now?.usedBy ?? [])];
+  if (users.length > 0) return { region, image, act: 'keep', why: `since then: ${users.join(', ')}` };
+  if (decision.act === 'deprecate') await cloud.deprecate(image);
+  else {
+    await cloud.remove(image);
+    forget(cloud.name, dir, image);
+  }
+  return decision;
 }
 
-async function isWanted(cloud: Cloud, { region, imageId }: CloudImage): Promise<boolean> {
-  const now = (await cloud.list(region)).find((one) => one.imageId === imageId);
-  return now !== undefined && (now.channels.length > 0 || now.usedBy.length > 0);
+/** @throws what is no error for a person: a bug of ours. */
+function summary(failures: unknown[]): BuildError {
+  const [first] = failures;
+  if (!(first instanceof BuildError) || failures.length === 1) throw first;
+  const words = failures.map((failure) => (failure instanceof Error ? failure.message : String(failure)));
+  return new BuildError(
+    first.step,
+    `${failures.length} things failed, the rest is done: ${words.join('; ')}`,
+    first.hint,
+    {
+      exitCode: first.exitCode,
+    },
+  );
 }
 
-function forget(cloud: string, dir: string, { image, imageId, region, run }: CloudImage): void {
+function forget(cloud: string, dir: string, { image, imageId, run }: CloudImage): void {
   const journal = Journal.read(dir, image);
   if (!journal) return;
-  // By the run too: one that was killed before it heard the ID.
+  // By the run too: one that was killed before it heard the ID. Whatever region it names: Hetzner's snapshots are in all.
   for (const entry of journal.publications)
-    if (entry.cloud === cloud && entry.region === region && (entry.image_id === imageId || entry.run === run))
+    if (entry.cloud === cloud && (entry.image_id === imageId || entry.run === run))
       journal.update(entry, { state: 'removed' });
   if (!journal.publications.some(({ state }) => state === 'recorded')) dropBlocks(dir, image);
 }

@@ -60,7 +60,7 @@ export async function publish(inputs: PublishInputs, progress: Progress): Promis
   const journal = Journal.open(dir, publishedOf(image));
   const publications: PublishResult['publications'] = [];
   let home: (Registered & { region: string }) | undefined;
-  const interrupted = () => progress.say(interruptedHint(cloud.name));
+  const interrupted = () => progress.say(interruptedHint(cloud));
   process.once('exit', interrupted);
   try {
     for (const region of cloud.regions) {
@@ -80,8 +80,12 @@ export async function publish(inputs: PublishInputs, progress: Progress): Promis
 }
 
 /** Ctrl-C ends the process where it is; what it has made may go on costing. */
-function interruptedHint(cloud: string): string {
-  return `!! interrupted: the same command goes on where this one was; npm run prune -- --cloud ${cloud} removes what it made`;
+function interruptedHint({ name, regions }: Cloud): string {
+  return `!! interrupted: the same command goes on where this one was; ${pruneIn(name, regions.join(','))} removes what it made`;
+}
+
+function pruneIn(cloud: string, regions: string): string {
+  return `npm run prune -- --cloud ${cloud} --region ${regions}`;
 }
 
 function idsOf({ image_id, snapshot_id, region }: Publication): Registered {
@@ -104,13 +108,20 @@ async function entryOf(cloud: Cloud, journal: Journal, region: string): Promise<
   if (known && known.state !== 'failed' && known.state !== 'removed') {
     const now = there.find(({ imageId }) => imageId === known.image_id);
     if (now?.proven && known.state !== 'recorded') journal.update(known, { state: 'booted' });
+    // Its label was taken away, by hand or by a restore: it is looked at again.
+    if (now && !now.proven && known.state === 'recorded') journal.update(known, { state: 'registered' });
     // Another one may have been published since; whoever publishes this one wants it to be the candidate.
     if (now && known.state === 'recorded' && !now.channels.includes('candidate'))
       await cloud.setChannel(region, now.base, 'candidate', now);
-    if (now || known.image_id === null) return known;
-    journal.update(known, { state: 'removed' });
+    if (now) return known;
+    if (known.image_id === null) {
+      // Interrupted before it heard an ID. One that another run has proven meanwhile is taken instead.
+      if (!there.some(({ proven, run }) => proven && run !== known.run)) return known;
+      await removeRun(cloud, region, known.run);
+      journal.update(known, { state: 'failed' });
+    } else journal.update(known, { state: 'removed' });
   }
-  const [found] = there;
+  const found = there.find(({ proven }) => proven) ?? there[0];
   if (!found) return journal.begin(cloud.name, region, newRun());
   if (!found.proven && !journal.publications.some(({ run }) => run === found.run) && isYoung(found))
     throw inputError(
@@ -256,6 +267,14 @@ export async function sweepRun(cloud: Cloud, region: string, run: string): Promi
   for (const orphan of await cloud.orphans(region)) if (orphan.run === run) await cloud.removeOrphan(orphan);
 }
 
+/** Removes all that a run has made; but what somebody else has proven, named or used meanwhile isn't ours to take. */
+async function removeRun(cloud: Cloud, region: string, run: string): Promise<void> {
+  const isOurs = (image: CloudImage) =>
+    image.run === run && !image.proven && !image.channels.length && !image.usedBy.length;
+  for (const image of await cloud.list(region)) if (isOurs(image)) await cloud.remove(image);
+  await sweepRun(cloud, region, run);
+}
+
 /**
  * After a failure. An image that isn't fit goes, and so does what is half-made; one that only couldn't be looked at stays
  * registered, for the next run. What can't be taken back is said, and stays in the journal.
@@ -270,15 +289,11 @@ async function takeBack(
   const { region, run, state } = entry;
   try {
     const unfit = error instanceof Unfit;
-    // What somebody else has proven, named or used meanwhile isn't ours to take.
-    const isOurs = (image: CloudImage) =>
-      image.run === run && !image.proven && !image.channels.length && !image.usedBy.length;
-    if (unfit) for (const image of await cloud.list(region)) if (isOurs(image)) await cloud.remove(image);
-    await sweepRun(cloud, region, run);
+    await (unfit ? removeRun : sweepRun)(cloud, region, run);
     if (unfit || state === 'started' || state === 'uploaded') journal.update(entry, { state: 'failed' });
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     progress.say(`!! ${cloud.name} ${region}: what run ${run} has made isn't all taken back: ${why}`);
-    progress.say(`!! it has the label clawdy-run=${run}; npm run prune -- --cloud ${cloud.name} removes it`);
+    progress.say(`!! it has the label clawdy-run=${run}; ${pruneIn(cloud.name, region)} removes it`);
   }
 }

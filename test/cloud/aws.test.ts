@@ -170,10 +170,13 @@ test.serial('the price has a line for sending, trying and keeping in each region
   await fakeAws(t);
   const cloud = await openCloud(t, {}, [REGION, OTHER]);
   const raw = await disk();
-  const lines = await cloud.price(jobOf(raw).image, 1000 * BLOCK_BYTES);
+  const price = (sent: number, held: number) => cloud.price(jobOf(raw).image, { sent, held });
+  const lines = await price(1000 * BLOCK_BYTES, 2 ** 30);
   t.is(lines.length, 6);
   t.like(lines[0], { amount: 0.006, currency: 'USD', per: 'once' });
   t.true(lines.every(({ amount }) => amount > 0));
+  // Where it is there already, the copies and what is kept cost the same.
+  t.deepEqual((await price(0, 2 ** 30)).slice(1), lines.slice(1));
 });
 
 test.serial(

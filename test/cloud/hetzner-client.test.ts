@@ -42,6 +42,7 @@ test.serial('the settings: what is missing or wrong is said, the token never', (
     { HCLOUD_TOKEN, HCLOUD_ENDPOINT: 'https://user:secret-token@api.example/v1' },
     { HCLOUD_TOKEN, HCLOUD_ENDPOINT: 'ftp' },
     { HCLOUD_TOKEN, HCLOUD_POLL_INTERVAL: '5 minutes' },
+    { HCLOUD_TOKEN, HCLOUD_POLL_INTERVAL: '0s' },
   ];
   for (const env of wrong) {
     const error = t.throws(() => settings(env)) as BuildError;
@@ -185,7 +186,7 @@ test.serial('doctor and prices read, and change nothing', async (t) => {
     inspect(checks),
   );
   const image = { id: 'x', base: 'debian-13', created: '', rawSha256: '0'.repeat(64), rawSize: 4e9 };
-  const prices = await cloud.price(image, 1e9);
+  const prices = await cloud.price(image, { sent: 0, held: 1e9 });
   t.deepEqual(
     prices.map(({ amount, currency, per }) => [amount.toFixed(4), currency, per]),
     [

@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import anyTest, { type ExecutionContext } from 'ava';
 import type { Cloud, Probe } from '../../src/clouds/cloud.ts';
 import { makeKey } from '../../src/clouds/hetzner/ssh.ts';
 import { userDataOf } from '../../src/launch/launch-json.ts';
+import { cacheRoot } from '../../src/plan/cache.ts';
 import type { Hypervisor } from '../fakes/fake.ts';
 import { sha256Of } from '../fakes/hetzner/disks.ts';
 import { type FakeHetzner, RescueHost, startFakeHetzner, whyNoLoop } from '../fakes/hetzner/index.ts';
@@ -28,6 +29,8 @@ if (missing) {
 let host: RescueHost;
 let disk: SmallDisk;
 const work = mkdtempSync(join(tmpdir(), 'clawdy-hetzner-test-'));
+// With a blank, as a home may have one.
+process.env.XDG_CACHE_HOME = join(work, 'the cache');
 anyTest.before(async () => {
   disk = await smallDisk();
   if (!missing) host = await RescueHost.start(IMAGE_DIR);
@@ -263,11 +266,23 @@ await (await openCloud('hetzner', { regions: [] })).upload(job);
     t.deepEqual(await once(child, 'exit'), [null, 'SIGKILL']);
     t.is(fake.live().length, 2, 'a server and a key');
     job.note(JSON.parse(readFileSync(notes, 'utf8')));
-    const { work: folder = '' } = job.notes;
-    t.true(existsSync(join(folder, 'id_ed25519')));
+    const keys = () => globSync(join(cacheRoot(), 'upload-*/id_ed25519'));
+    t.is(keys().length, 1);
     const { registered } = await publish(t, fake, cloud, job);
     t.deepEqual(fake.live(), [`snapshot ${registered.imageId}`]);
-    t.false(existsSync(folder), 'nor the key that the killed one had');
+    t.deepEqual(keys(), [], 'nor the key that the killed one had');
+  }));
+
+test('a written server that somebody has started is written anew: what has booted has changed', (t) =>
+  withFake(async (fake, cloud) => {
+    const job = jobOf(disk);
+    await cloud.upload(job);
+    const started = job.notes.server;
+    await post(fake, `/servers/${started}/actions/poweron`, {});
+    t.regex((await fails(t, fake, cloud.register(job))).message, /is gone or was started/);
+    const { registered } = await publish(t, fake, cloud, job);
+    t.not(job.notes.server, started);
+    t.deepEqual(fake.live(), [`snapshot ${registered.imageId}`]);
   }));
 
 test('channels, deprecation, use and orphans, by labels', (t) =>

@@ -102,8 +102,10 @@ interface Ended {
   stderr: string;
 }
 
+type Action = 'publish' | 'prune' | 'promote' | 'rollback' | 'channels';
+
 /** @param killAt index of the call after whose effect it is killed. */
-async function drive(scene: Scene, action: 'publish' | 'prune', image = '', killAt?: number): Promise<Ended> {
+async function drive(scene: Scene, action: Action, image = '', killAt?: number): Promise<Ended> {
   const { fake, cloud, regions, journals } = scene;
   const words = ['test/fakes/drive.ts', action, cloud, regions, image];
   const env = { ...process.env, ...fake.env, CLAWDY_PUBLICATIONS: journals, XDG_CACHE_HOME: join(work, 'cache') };
@@ -165,6 +167,52 @@ async function publishes(
   );
 }
 
+/** What each channel names, as whoever lists it sees. */
+const channels = async (scene: Scene) => (await drive(scene, 'channels')).stdout;
+
+/** Promotes the second image and goes back to the first; each killed in turn. */
+async function promotes(t: ExecutionContext, open: () => Promise<Scene>, concurrency: number): Promise<void> {
+  const [first, second] = images as [string, string];
+  /** A scene in which `then` are done, and what the channels name then. */
+  const prepare = async (...then: ('promote' | 'rollback')[]) => {
+    const scene = await open();
+    for (const image of [first, second]) {
+      t.is((await drive(scene, 'publish', image)).code, 0);
+      if (image === first) t.is((await drive(scene, 'promote')).code, 0);
+    }
+    for (const action of then) t.is((await drive(scene, action)).code, 0);
+    return scene;
+  };
+  for (const [before, action] of [
+    [[], 'promote'],
+    [['promote'], 'rollback'],
+  ] as const) {
+    const whole = await prepare(...before);
+    const from = whole.fake.calls.length;
+    t.is((await drive(whole, action)).code, 0);
+    const expected = await channels(whole);
+    const calls = whole.fake.calls.slice(from);
+    await whole.fake.close();
+    t.log(
+      `${action}: ${calls.length} calls, killed after ${places(calls).length}: ${calls.join(', ')}; ends with ${expected}`,
+    );
+    await pMap(
+      places(calls),
+      async (at) => {
+        const scene = await prepare(...before);
+        const where = `${action} killed after ${calls[at]} (${at})`;
+        await drive(scene, action, '', at);
+        // A rollback that had nothing left to do says that nothing was latest before.
+        const next = await drive(scene, action);
+        t.true(next.code === 0 || /nothing was latest before/.test(next.stderr), `${where}: ${next.stderr}`);
+        t.deepEqual(await channels(scene), expected, where);
+        await scene.fake.close();
+      },
+      { concurrency },
+    );
+  }
+}
+
 async function prunes(
   t: ExecutionContext,
   open: () => Promise<Scene>,
@@ -215,7 +263,13 @@ onHetzner(`hetzner: publish, killed after a call, ends with one snapshot and no 
   publishes(t, hetzner, ['snapshot'], 1),
 );
 
-if (FULL)
+// Without `--full`, test/unit/promote-prune.test.ts cuts them short between their steps.
+if (FULL) {
+  test.serial('aws: promote and rollback, killed after a call, are finished by the next', (t) => promotes(t, aws, 2));
   onHetzner(`hetzner: prune, killed after a call, ends with what it would have kept${until}`, (t) =>
     prunes(t, hetzner, ['snapshot'], 1),
   );
+  onHetzner(`hetzner: promote and rollback, killed after a call, are finished by the next${until}`, (t) =>
+    promotes(t, hetzner, 1),
+  );
+}

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import type { Channel, CloudImage, Published } from '../../src/clouds/cloud.ts';
+import { BuildError } from '../../src/process/errors.ts';
 import { blocksFile, Journal } from '../../src/publish/journal.ts';
 import { carryOut, planPromote, planRollback, renderMove } from '../../src/publish/promote.ts';
 import { carryOutPrune, planPrune, renderDecision } from '../../src/publish/prune.ts';
@@ -103,10 +104,47 @@ test('what was promoted or launched while prune waited for an answer stays', asy
   const decisions = await planPrune(cloud, join(work, 'none'), { keep: 1, graceDays: 0 }, NOW);
   (cloud.images[1] as CloudImage).channels.push('latest');
   (cloud.images[2] as CloudImage).usedBy.push('i-1');
-  await carryOutPrune(cloud, join(work, 'none'), decisions, () => {});
+  const said: string[] = [];
+  const outcome = await carryOutPrune(cloud, join(work, 'none'), decisions, ({ act }) => said.push(act));
   t.deepEqual(
     cloud.images.map(({ image }) => image),
     ['new', 'promoted', 'launched'],
+  );
+  // What is said is what was done.
+  t.deepEqual(said, ['remove']);
+  t.deepEqual(outcome.map(({ act, why }) => `${act}: ${why}`).slice(1), [
+    'keep: since then: latest',
+    'keep: since then: i-1',
+    'remove: no grace',
+  ]);
+
+  put(cloud, 'older', { created: daysAgo(10) });
+  const later = await planPrune(cloud, join(work, 'none'), { keep: 1, graceDays: 7 }, NOW);
+  (cloud.images.at(-1) as CloudImage).channels.push('candidate');
+  await carryOutPrune(cloud, join(work, 'none'), later, () => {});
+  t.is(cloud.images.at(-1)?.deprecated, undefined);
+});
+
+test('what fails doesn’t keep the rest from going, and what costs most goes first', async (t) => {
+  const cloud = new MemoryCloud('one', 'two');
+  put(cloud, 'new');
+  for (const name of ['a', 'b']) put(cloud, name, { created: daysAgo(9), deprecated: daysAgo(8) }, ['one']);
+  cloud.things.push({ region: 'two', kind: 'server', id: 'left', run: 'y', created: daysAgo(2) });
+  put(cloud, 'c', { created: daysAgo(9) }, ['two']);
+  const decisions = await planPrune(cloud, join(work, 'none'), { keep: 1, graceDays: 7 }, NOW);
+  cloud.failing.set('one remove', new BuildError('memory', 'refused', 'ask'));
+  const error = await t.throwsAsync(
+    carryOutPrune(cloud, join(work, 'none'), decisions, () => {}),
+    {
+      instanceOf: BuildError,
+    },
+  );
+  t.is(error.message, '2 things failed, the rest is done: refused; refused');
+  t.deepEqual(cloud.calls, ['two sweep', 'one remove', 'one remove', 'two deprecate']);
+  cloud.failing.set('one remove', new TypeError('a bug of ours'));
+  await t.throwsAsync(
+    carryOutPrune(cloud, join(work, 'none'), decisions, () => {}),
+    { instanceOf: TypeError },
   );
 });
 
@@ -114,9 +152,9 @@ test('nothing is promoted that a region lacks, that wasn’t proven, or that is 
   const lacking = new MemoryCloud('one', 'two');
   put(lacking, 'new', { channels: ['candidate'] }, ['one']);
   await t.throwsAsync(planPromote(lacking, BASE, undefined), { message: /different candidates: one new, two none/ });
-  await t.throwsAsync(planPromote(lacking, BASE, 'new'), { message: /two has no proven new/ });
+  await t.throwsAsync(planPromote(lacking, BASE, 'new'), { message: /two has no new/ });
   for (const [fault, message] of [
-    [{ proven: false }, /no proven new/],
+    [{ proven: false }, /new isn't proven in one/],
     [{ deprecated: daysAgo(0) }, /new is deprecated in one/],
   ] as const) {
     const cloud = new MemoryCloud('one');
@@ -124,9 +162,53 @@ test('nothing is promoted that a region lacks, that wasn’t proven, or that is 
     await t.throwsAsync(planPromote(cloud, BASE, undefined), { message });
   }
   await t.throwsAsync(planPromote(new MemoryCloud('one'), BASE, undefined), { message: /no candidate of debian-13/ });
+  for (const [fault, message] of [
+    [{ proven: false }, /old isn't proven in one/],
+    [{ deprecated: daysAgo(0) }, /old is deprecated in one/],
+  ] as const) {
+    const cloud = new MemoryCloud('one');
+    put(cloud, 'old', { channels: ['previous'], ...fault });
+    await t.throwsAsync(planRollback(cloud, BASE), { message });
+  }
+  const forged = new MemoryCloud('one', 'two');
+  put(forged, 'new', { channels: ['candidate', 'previous'] }, ['one']);
+  put(forged, 'new', { channels: ['candidate', 'previous'], digest: '1'.repeat(32) }, ['two']);
+  await t.throwsAsync(planPromote(forged, BASE, undefined), { message: /different disks by this name/ });
+  await t.throwsAsync(planRollback(forged, BASE), { message: /different disks by this name/ });
   const partly = new MemoryCloud('one', 'two');
   put(partly, 'old', { channels: ['previous'] }, ['one']);
   await t.throwsAsync(planRollback(partly, BASE), { message: /two has no old to go back to/ });
+});
+
+// Hetzner's labels: the new one has got it, and the old one hasn't lost it yet.
+test('a move that was cut short between two labels is finished by the next', async (t) => {
+  const cut = (channels: { old: Channel[]; new: Channel[]; older?: Channel[] }) => {
+    const cloud = new MemoryCloud('one');
+    put(cloud, 'new', { channels: channels.new });
+    put(cloud, 'old', { channels: channels.old });
+    put(cloud, 'older', { channels: channels.older ?? [] });
+    return cloud;
+  };
+  const all = (cloud: MemoryCloud) => cloud.images.map(({ image, channels }) => [image, ...channels].join(' '));
+  for (const channels of [
+    { old: ['latest', 'previous'], new: ['candidate', 'latest'] },
+    { old: ['latest', 'previous'], new: ['candidate'], older: ['previous'] },
+  ] satisfies Parameters<typeof cut>[0][]) {
+    const cloud = cut(channels);
+    await carryOut(cloud, BASE, await planPromote(cloud, BASE, undefined));
+    t.deepEqual(all(cloud), ['new candidate latest', 'old previous', 'older']);
+    t.deepEqual(await planPromote(cloud, BASE, undefined), []);
+  }
+  const back = cut({ old: ['previous', 'latest'], new: ['latest'] });
+  await carryOut(back, BASE, await planRollback(back, BASE));
+  t.deepEqual(all(back), ['new', 'old latest', 'older']);
+
+  const remembering = cut({ old: ['latest', 'previous'], new: ['candidate'], older: ['previous'] });
+  await t.throwsAsync(planRollback(remembering, BASE), { message: /last promotion was cut short/ });
+  const publishing = cut({ old: ['candidate'], new: ['candidate'] });
+  await t.throwsAsync(planPromote(publishing, BASE, undefined), {
+    message: /publication was cut short: one new and old/,
+  });
 });
 
 async function pruned(cloud: MemoryCloud, dir: string, options = { keep: 2, graceDays: 7 }): Promise<string[]> {

@@ -7,7 +7,7 @@ import { readImage } from '../../src/manifest/image.ts';
 import { BuildError } from '../../src/process/errors.ts';
 import { Progress } from '../../src/process/progress.ts';
 import { blocksFile, Journal, keepBlocks } from '../../src/publish/journal.ts';
-import { lockCloud } from '../../src/publish/lock.ts';
+import { lockFolders } from '../../src/publish/lock.ts';
 import { parentOf, publish, publishedOf } from '../../src/publish/publish.ts';
 import { Transfer } from '../../src/publish/transfer.ts';
 import { MemoryCloud } from '../fakes/memory-cloud.ts';
@@ -155,6 +155,36 @@ test.serial('a found image counts only if it is of these bytes, checked, and not
   }
 });
 
+test.serial(
+  'interrupted before it heard an ID: what another run has proven meanwhile is taken, not made twice',
+  async (t) => {
+    const { cloud, publish, image, dir, states } = setting(new MemoryCloud('one'));
+    const journal = Journal.open(dir, publishedOf(image));
+    journal.begin('memory', 'one', 'ours');
+    cloud.images.push({ ...published(image), run: 'ours', imageId: 'ours', proven: false });
+    cloud.things.push({ region: 'one', kind: 'server', id: 'left', run: 'ours' });
+    cloud.images.push({ ...published(image), run: 'theirs', imageId: 'theirs' });
+    const { publications } = await publish();
+    t.like(publications, [{ image_id: 'theirs' }]);
+    t.deepEqual(
+      cloud.images.map(({ imageId }) => imageId),
+      ['theirs'],
+    );
+    t.deepEqual([cloud.things, states()], [[], ['one failed', 'one recorded']]);
+  },
+);
+
+test.serial('an image that has lost its label is looked at again, and gets it back', async (t) => {
+  const { cloud, publish, states } = setting(new MemoryCloud('one'));
+  await publish();
+  const calls = cloud.calls.length;
+  for (const one of cloud.images) one.proven = false;
+  await publish();
+  t.deepEqual(cloud.calls.slice(calls), ['one boot', 'one prove', 'one channel candidate']);
+  t.true(cloud.images[0]?.proven);
+  t.deepEqual(states(), ['one recorded']);
+});
+
 test.serial('the last that is published is the candidate, also when it was there before', async (t) => {
   const one = setting(new MemoryCloud('one'));
   await one.publish();
@@ -263,6 +293,7 @@ test.serial('where the journal can’t be written nothing is asked of the cloud'
     message: /can't be written: ENOTDIR/,
     instanceOf: BuildError,
   });
+  t.throws(() => Journal.all(join(work, 'a-file')), { message: /folder .*a-file can't be read: ENOTDIR/ });
   t.deepEqual(cloud.calls, []);
 });
 
@@ -279,14 +310,16 @@ test.serial('progress tells bytes, rate and time left', (t) => {
   t.is(String(transfer), '20 MB of 100 MB, 100 kB/s, 14 min left');
 });
 
-test.serial('one run at a time changes a cloud; a lock ends with who held it', async (t) => {
-  const dir = join(work, 'locks');
-  mkdirSync(join(dir, '.odd.lock'), { recursive: true });
-  await t.throwsAsync(lockCloud(dir, 'odd'), { message: /can't be written: EISDIR/, instanceOf: BuildError });
-  const release = await lockCloud(dir, 'aws');
-  await t.throwsAsync(lockCloud(dir, 'aws'), { message: /another run is changing/ });
-  await (await lockCloud(dir, 'hetzner'))();
+test.serial('one run at a time changes journals and store; a lock ends with who held it', async (t) => {
+  const [journals, store, odd] = ['locks', 'store', 'odd'].map((name) => join(work, name)) as [string, string, string];
+  mkdirSync(join(odd, '.lock'), { recursive: true });
+  await t.throwsAsync(lockFolders([odd]), { message: /can't be written: EISDIR/, instanceOf: BuildError });
+  const release = await lockFolders([journals, store, journals]);
+  for (const dir of [journals, store]) await t.throwsAsync(lockFolders([dir]), { message: /another run is changing/ });
+  // What was had before the one that is taken is given back.
+  const free = join(work, 'free');
+  await t.throwsAsync(lockFolders([free, store]), { message: /another run is changing/ });
+  await (await lockFolders([free]))();
   await release();
-  await (await lockCloud(dir, 'aws'))();
-  t.true(existsSync(join(dir, '.aws.lock')));
+  await (await lockFolders([journals, store]))();
 });

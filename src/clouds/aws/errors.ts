@@ -101,7 +101,7 @@ const garbled: Hint = {
   mute: true,
 };
 const permission: Hint = {
-  hint: 'give the role what docs/clouds/aws-policy.json allows; `npm run doctor` names what is missing',
+  hint: 'give the role what docs/clouds/aws-policy.json allows; npm run doctor -- --cloud aws (and your --region) names what is missing',
   exitCode: EXIT.prerequisite,
 };
 

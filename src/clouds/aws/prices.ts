@@ -1,5 +1,5 @@
 import { BLOCK_BYTES } from '../../seal/digest.ts';
-import type { Price } from '../cloud.ts';
+import type { Price, Volume } from '../cloud.ts';
 
 /**
  * For an estimate: list prices of us-east-1 in US dollars as AWS' pages "Amazon EBS pricing" and "Amazon EC2 on-demand
@@ -20,22 +20,22 @@ const LIST = {
 const PROBE_MINUTES = 10;
 const GB = 1024 ** 3;
 
-/** @see Cloud.price @param bytes that would be sent. */
-export function price(bytes: number, regions: readonly string[]): Price[] {
+/** @see Cloud.price What the snapshot shares with an earlier one isn't billed twice; the price is that of all of it. */
+export function price({ sent, held }: Volume, regions: readonly string[]): Price[] {
   const line = (what: string, amount: number, per: Price['per']): Price => ({ what, amount, currency: 'USD', per });
   return regions.flatMap((region, at) => [
     at === 0
       ? line(
-          `${region}: ${Math.ceil(bytes / BLOCK_BYTES)} blocks sent`,
-          (Math.ceil(bytes / BLOCK_BYTES) / 1000) * LIST.puts,
+          `${region}: ${Math.ceil(sent / BLOCK_BYTES)} blocks sent`,
+          (Math.ceil(sent / BLOCK_BYTES) / 1000) * LIST.puts,
           'once',
         )
-      : line(`${region}: copied from ${regions[0]}`, (bytes / GB) * LIST.transfer, 'once'),
+      : line(`${region}: copied from ${regions[0]}`, (held / GB) * LIST.transfer, 'once'),
     line(
       `${region}: ${PROBE_MINUTES} minutes of a machine that tries the image`,
       (PROBE_MINUTES / 60) * LIST.probe,
       'once',
     ),
-    line(`${region}: snapshot`, (bytes / GB) * LIST.snapshot, 'month'),
+    line(`${region}: snapshot, at most`, (held / GB) * LIST.snapshot, 'month'),
   ]);
 }

@@ -1,18 +1,16 @@
-import type { Price, Published } from '../cloud.ts';
+import type { Price, Published, Volume } from '../cloud.ts';
 import type { HetznerApi } from './api.ts';
 import { hourly, offered } from './servers.ts';
 
 /**
  * List prices without VAT. Hetzner bills a snapshot's compressed size, which only Hetzner knows; what isn't zero on the
  * disk is the most that it can be.
- *
- * @param bytes of the disk that aren't zero; 0 where that isn't known.
  */
-export async function price(api: HetznerApi, region: string, image: Published, bytes: number): Promise<Price[]> {
+export async function price(api: HetznerApi, region: string, image: Published, { held }: Volume): Promise<Price[]> {
   const [{ currency, ...prices }, types] = await api.call('reading prices', () =>
     Promise.all([api.pricing(), api.serverTypes()]),
   );
-  const gigabytes = (bytes || image.rawSize) / 1e9;
+  const gigabytes = held / 1e9;
   const lines: Price[] = [
     {
       what: `snapshot, at most ${gigabytes.toFixed(1)} GB`,

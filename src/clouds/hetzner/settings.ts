@@ -52,6 +52,7 @@ function endpointOf(text: string): string {
 function duration(name: string, text: string | undefined): number | undefined {
   if (!text) return undefined;
   const found = /^(\d+(?:\.\d+)?)(ms|s)$/.exec(text);
-  if (!found) throw inputError('hetzner', `${name} is no duration: ${text}`, `such as ${name}=500ms`);
+  if (!found || Number(found[1]) === 0)
+    throw inputError('hetzner', `${name} is no duration: ${text}`, `such as ${name}=500ms`);
   return Number(found[1]) * (found[2] === 's' ? 1000 : 1);
 }

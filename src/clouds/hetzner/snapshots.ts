@@ -39,7 +39,11 @@ export async function register(api: HetznerApi, job: Job): Promise<Registered> {
       if (known) return known;
       const server = await writtenServer(api, job);
       if (server === undefined)
-        throw new BuildError('hetzner', 'the written server is gone, and no snapshot is there', 'publish again');
+        throw new BuildError(
+          'hetzner',
+          'the written server is gone or was started, and no snapshot is there',
+          'publish again',
+        );
       job.note({ snapshot: 'being made' });
       return api.createImage(server, description, labelsOf(job));
     },

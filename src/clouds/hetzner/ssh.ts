@@ -81,7 +81,8 @@ export class Ssh {
       StrictHostKeyChecking: 'accept-new',
       // The rescue system and our image both have one; a single kind leaves no second key to be answered with.
       HostKeyAlgorithms: 'ssh-ed25519',
-      UserKnownHostsFile: join(work, 'known_hosts'),
+      // Its value is a list, divided by blanks.
+      UserKnownHostsFile: `"${join(work, 'known_hosts')}"`,
       GlobalKnownHostsFile: '/dev/null',
       UpdateHostKeys: 'no',
       ConnectTimeout: String(CONNECT_LIMIT_S),

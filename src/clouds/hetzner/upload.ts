@@ -1,8 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { workFolder } from '../../plan/work-folder.ts';
 import { BuildError } from '../../process/errors.ts';
 import { BLOCK_BYTES } from '../../seal/digest.ts';
 import { type Job, LABELS, type RawDisk, type UploadJob } from '../cloud.ts';
@@ -11,8 +11,6 @@ import { dropServers, makeServer, nameOf, settled, temporary, type Wanted } from
 import { snapshotsOf } from './snapshots.ts';
 import { makeKey, Ssh } from './ssh.ts';
 
-/** Where the folder of an upload is, with its SSH key. */
-const WORK = join(tmpdir(), 'clawdy-hetzner-');
 const PIECE_BYTES = 1024 * 1024;
 /** The rescue system answers after 20 to 60 s. */
 const RESCUE_LIMIT_MS = 6 * 60_000;
@@ -34,8 +32,8 @@ export async function upload(api: HetznerApi, job: UploadJob): Promise<{ bytesSe
   await drop(api, job);
   // Before anything is made: opening checks the disk.
   const disk = await job.disk();
-  const work = mkdtempSync(WORK);
-  job.note({ work });
+  // The key in it goes with the process; what a killed one left goes with the next.
+  const { work, remove } = workFolder('upload');
   try {
     const bytesSent = await write(api, job, disk, work);
     job.note({ written: job.image.rawSha256 });
@@ -45,25 +43,24 @@ export async function upload(api: HetznerApi, job: UploadJob): Promise<{ bytesSe
     await Promise.allSettled([forgetServer(api, job), forgetKeys(api, job)]);
     throw error;
   } finally {
-    rmSync(work, { recursive: true, force: true });
+    remove();
   }
 }
 
 /** Takes away what `upload` left for `register`, or an interrupted run: server and key. */
 export async function drop(api: HetznerApi, job: Job): Promise<void> {
-  // A killed run left the private half of its key; on another machine there is nothing.
-  const { work } = job.notes;
-  if (work && resolve(work).startsWith(WORK) && dirname(resolve(work)) === dirname(WORK))
-    rmSync(work, { recursive: true, force: true });
   await dropServers(api, job, 'upload');
   await api.call('deleting the temporary SSH key', () => forgetKeys(api, job));
 }
 
-/** The server of a finished upload, while it is there. */
+/**
+ * The server of a finished upload, while it is there and off. One that runs has booted what was written, and has changed it:
+ * Hetzner's host or a person has started it.
+ */
 export async function writtenServer(api: HetznerApi, job: Job): Promise<number | undefined> {
   if (job.notes.written !== job.image.rawSha256) return undefined;
   const found = await api.call('looking for the written server', () => api.servers({ name: nameOf(job, 'upload') }));
-  return found.find(({ id }) => String(id) === job.notes.server)?.id;
+  return found.find(({ id, status, locked }) => String(id) === job.notes.server && status === 'off' && !locked)?.id;
 }
 
 async function isWritten(api: HetznerApi, job: Job): Promise<boolean> {

@@ -1,6 +1,6 @@
 /** The local cloud: a folder as image store, QEMU as machines. The same way as any other cloud, on this computer. */
-import { existsSync, mkdirSync, rmSync, statfsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { accelerated } from '../../doctor/doctor.ts';
 import { bootMachine, reserveMachine } from '../../launch/local/machine.ts';
 import { sweep } from '../../launch/local/owner.ts';
@@ -32,13 +32,7 @@ class LocalCloud implements Cloud {
   readonly lockDir = this.#store.dir;
 
   async doctor() {
-    let dir = this.#store.dir;
-    while (!existsSync(dir)) dir = dirname(dir);
-    const { bavail, bsize } = statfsSync(dir);
-    const gib = (bavail * bsize) / 2 ** 30;
-    const fix = 'make room, or set CLAWDY_STORE';
-    const space = { name: 'room in the store', ok: gib >= 2, fix, found: `${gib.toFixed(0)} GiB free in ${dir}` };
-    return [space, (await accelerated()).check];
+    return [this.#store.room(), (await accelerated()).check];
   }
 
   async price() {

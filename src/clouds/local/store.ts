@@ -1,4 +1,6 @@
 import {
+  accessSync,
+  constants,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -6,13 +8,15 @@ import {
   readlinkSync,
   renameSync,
   rmSync,
+  statfsSync,
   statSync,
   symlinkSync,
   unlinkSync,
 } from 'node:fs';
 import { homedir } from 'node:os';
-import { basename, isAbsolute, join } from 'node:path';
+import { basename, dirname, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
+import type { Check } from '../../doctor/check.ts';
 import { writeWhole } from '../../launch/write-once.ts';
 import { imageId } from '../../manifest/image.ts';
 import { inputError } from '../../process/errors.ts';
@@ -28,6 +32,9 @@ const labelsSchema = z.strictObject({
   proven: z.boolean(),
   deprecated: z.iso.datetime().nullable(),
 });
+
+/** An image has about one; it lies there compressed. */
+const MIN_GIB = 2;
 
 /** What a cloud would keep as an image's tags. */
 export type Labels = z.output<typeof labelsSchema>;
@@ -45,6 +52,22 @@ export class Store {
   /** @param dir default: CLAWDY_STORE, else below XDG_DATA_HOME. */
   constructor(dir = process.env.CLAWDY_STORE || join(dataHome(), 'clawdy', 'store')) {
     this.dir = dir;
+  }
+
+  /** Whether it can be written to and has room for an image; nothing is made. */
+  room(): Check {
+    let dir = this.dir;
+    while (!existsSync(dir)) dir = dirname(dir);
+    const name = 'room in the store';
+    const fix = 'make room, or set CLAWDY_STORE to a folder that you may write to';
+    try {
+      accessSync(`${dir}/`, constants.W_OK | constants.X_OK);
+    } catch {
+      return { name, ok: false, fix, found: `${dir} is no folder that can be written to` };
+    }
+    const { bavail, bsize } = statfsSync(dir);
+    const gib = (bavail * bsize) / 2 ** 30;
+    return { name, ok: gib >= MIN_GIB, fix, found: `${gib.toFixed(0)} GiB free in ${dir}` };
   }
 
   incoming(run: string): string {
