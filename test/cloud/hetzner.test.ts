@@ -29,11 +29,11 @@ if (missing) {
 let host: RescueHost;
 let disk: SmallDisk;
 const work = mkdtempSync(join(tmpdir(), 'clawdy-hetzner-test-'));
-// With a blank, as a home may have one.
-process.env.XDG_CACHE_HOME = join(work, 'the cache');
 anyTest.before(async () => {
   disk = await smallDisk();
   if (!missing) host = await RescueHost.start(IMAGE_DIR);
+  // From here on: the image itself is in the real one. With a blank, as a home may have one.
+  process.env.XDG_CACHE_HOME = join(work, 'the cache');
 });
 anyTest.after.always(async () => {
   await host?.close();
