@@ -87,6 +87,32 @@ async function auditFindings(box: ContainerTarget): Promise<string[]> {
     .sort();
 }
 
+/** Asks for paths on one connection, with the code; a path that begins with `!` is meant for a port that is reserved. */
+const ON_ONE = `
+import http.client, ssl, sys
+held = "/var/tmp/auth-proxy/"
+context = ssl.create_default_context(cafile=held + "origin.crt")
+context.check_hostname = False
+context.load_cert_chain(held + "client.crt", held + "client.key")
+connection = http.client.HTTPSConnection(sys.argv[1], context=context)
+for path in sys.argv[2:]:
+    port = {"X-Clawdy-Port": "7860"} if path.startswith("!") else {}
+    connection.request("GET", path.lstrip("!"), headers={"X-Clawdy-Code": open(held + "code").read().strip(), **port})
+    print(connection.getresponse().read() and "")
+`;
+
+/** Statuses that the gate's log has for what `ON_ONE` asks. */
+async function logged(box: ContainerTarget, ...paths: string[]): Promise<string[]> {
+  const { exitCode, stderr } = await peer.exec(`python3 -Ic '${ON_ONE}' ${box.addresses.v4} ${paths.join(' ')}`);
+  if (exitCode !== 0) throw new Error(stderr);
+  await sleep(1000);
+  const { stdout } = await box.exec('journalctl --boot --output=cat --unit=clawdy-gate.service --lines=20');
+  const lines = stdout
+    .split('\n')
+    .filter((line) => paths.some((path) => line.includes(`path="\\${path.replace('!', '')}"`)));
+  return lines.map((line) => /status=(\d+)/.exec(line)?.[1] ?? line);
+}
+
 const USER = '--header X-Clawdy-User:owner@example.com';
 
 test.serial(
@@ -106,6 +132,10 @@ test.serial(
         await auditFindings(box),
         [...THREAT_MODEL.matchAll(/^- `([a-z_.]+)` \((?:critical|warning)\)/gm)].map(([, id]) => id).sort(),
       );
+
+      // The first that goes well on a connection, and all that is refused.
+      t.deepEqual(await logged(box, '/readyz', '/readyz', '!/readyz', '/readyz'), ['200', '403']);
+      t.deepEqual(await logged(box, '/healthz'), ['200'], 'another connection');
 
       // What would take a connection, or what the gate says of the visitor, out of its hands.
       for (const words of [

@@ -129,6 +129,20 @@ export class ContainerTarget implements Target {
     return this.#box.addresses;
   }
 
+  /** @param share of one processor that all in the box may use, in turns of 10 ms: waits stay short. */
+  async slow(share: number): Promise<void> {
+    const period = 10_000;
+    const words = [
+      'update',
+      '--cpu-period',
+      String(period),
+      '--cpu-quota',
+      String(share * period),
+      this.#box.started.getId(),
+    ];
+    await run('docker', words, { step: 'container' });
+  }
+
   /**
    * @param userData what a cloud would hand to the box; none means an instance without launch.json.
    */
