@@ -108,7 +108,9 @@ export async function runGateBench(
           // Until the gate's own check has seen the backend; both then have met the clients.
           await sleep(3000);
           await measure(1);
-          paces[door].push(await measure(seconds));
+          const measured = await measure(seconds);
+          paces[door].push(measured);
+          progress.say(`  ${door}: ${measured.rps} requests/s, p99 ${measured.p99_ms} ms`);
           await must(target, DOORS[door].stop);
         });
       }
