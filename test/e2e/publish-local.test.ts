@@ -95,7 +95,7 @@ test.serial('the next run goes on where that one was: it boots the image, believ
     ['recorded'],
   );
   t.deepEqual(probes(), []);
-  t.deepEqual(readdirSync(join(home, 'store')).sort(), ['channels', 'images']);
+  t.deepEqual(readdirSync(join(home, 'store')).sort(), ['.lock', 'channels', 'images']);
 });
 
 test.serial('what the store holds are the very bytes that were sealed', async (t) => {
