@@ -11,6 +11,7 @@ import { launchCommand } from './src/cli/launch.ts';
 import { lintCommand } from './src/cli/lint.ts';
 import { logsCommand } from './src/cli/logs.ts';
 import { newLayerCommand } from './src/cli/new-layer.ts';
+import { opsCommand } from './src/cli/ops.ts';
 import { doctorCommand, setupCommand } from './src/cli/prerequisites.ts';
 import { promoteCommand } from './src/cli/promote.ts';
 import { pruneCommand } from './src/cli/prune.ts';
@@ -40,6 +41,7 @@ for (const command of [
   promoteCommand(root),
   pruneCommand(root),
   launchCommand(root),
+  opsCommand(),
   testCommand(root),
   devCommand(root),
   shellCommand(root),

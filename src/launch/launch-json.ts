@@ -7,6 +7,8 @@ export interface LaunchInputs {
   token: string;
   /** SSH public keys that may log in. */
   userKeys: string[];
+  /** SSH public keys that reach the operators' channel. */
+  opsKeys?: string[];
   /** How the gate is reached; undefined for an image without it. */
   gate: GateInputs | undefined;
 }

@@ -32,6 +32,11 @@ export function operatorFile(): string {
   return join(xdg('XDG_CONFIG_HOME', '.config'), 'operator.age');
 }
 
+/** The private half of the operator's SSH key for instances' channels. */
+export function opsKeyFile(): string {
+  return join(xdg('XDG_CONFIG_HOME', '.config'), 'ops_ed25519');
+}
+
 export function machineDir(id: string): string {
   return join(instancesDir(), checkId(id));
 }

@@ -30,6 +30,10 @@ export const recordSchema = z.strictObject({
     /** The private key that goes with the one in launch.json, where it is known. */
     identity_file: absolute.nullable(),
   }),
+  /** The operator's private key for the channel; null in records of before there was one. */
+  ops_identity_file: absolute.nullable().default(null),
+  /** PEM, from the bundle: what the instance says about itself is signed with the private half. */
+  instance_key: z.string().startsWith('-----BEGIN PUBLIC KEY-----').nullable().default(null),
   /** Without the gate in the image, null; so are the next three. */
   gate_url: z.url().nullable(),
   /** PEM; the gate shows this very one. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { AGENT, KEYS_PORT, OPENCLAW_PORT, PATHS, SSH_PORTS } from '../../src/contract/box.ts';
+import { OPERATORS } from '../../src/contract/ops.ts';
 import { imageTag } from '../../src/verify/stages/container.ts';
 import { waitForLine } from '../../src/verify/stages/ready.ts';
 import { ContainerNetwork, ContainerPeer, ContainerTarget } from '../../src/verify/targets/container.ts';
@@ -113,7 +114,6 @@ test.serial('sshd takes keys of one account, forwards nothing and speaks modern 
     port: String(port),
     hostkey: `${PATHS.state}/ssh/ssh_host_ed25519_key`,
     permitrootlogin: 'no',
-    allowusers: AGENT.name,
     authenticationmethods: 'publickey',
     passwordauthentication: 'no',
     kbdinteractiveauthentication: 'no',
@@ -137,6 +137,7 @@ test.serial('sshd takes keys of one account, forwards nothing and speaks modern 
     hostkeyalgorithms: 'ssh-ed25519',
   };
   for (const [key, value] of Object.entries(want)) t.deepEqual(config.get(key), [value], key);
+  t.deepEqual(config.get('allowusers'), [AGENT.name, OPERATORS.name]);
   const modern: Record<string, RegExp> = {
     kexalgorithms: /25519/,
     ciphers: /^(chacha20-poly1305|aes(128|256)-gcm)@openssh\.com$/,
@@ -154,30 +155,34 @@ test.serial('sshd takes keys of one account, forwards nothing and speaks modern 
   }
 });
 
-test.serial('only clawdy has a shell beside root and sync, and nobody has a password', async (t) => {
-  const accounts = (await lines('getent passwd')).map((line) => line.split(':'));
-  const shells = accounts.filter(([, , , , , , shell]) => !/\/(nologin|false)$/.test(shell ?? ''));
-  t.deepEqual(shells.map(([name]) => name).sort(), [AGENT.name, 'root', 'sync']);
-  t.deepEqual(
-    accounts.filter(([, , uid]) => uid === '0').map(([name]) => name),
-    ['root'],
-  );
-  const agent = accounts.find(([name]) => name === AGENT.name) ?? [];
-  t.deepEqual(agent.slice(2, 4).map(Number), [AGENT.uid, AGENT.gid]);
-  t.is(agent[5], PATHS.home);
-  t.deepEqual(await lines(`id -G ${AGENT.name}`), [String(AGENT.gid)]);
-  const shadow = (await lines('cat /etc/shadow')).map((line) => line.split(':'));
-  t.is(shadow.length, accounts.length);
-  t.deepEqual(
-    shadow.filter(([, hash]) => !/^(!|\*|!\*|!!)$/.test(hash ?? '')).map(([name]) => name),
-    [],
-  );
-  const groups = (await lines('cat /etc/gshadow')).map((line) => line.split(':'));
-  t.deepEqual(
-    groups.filter(([, hash]) => !/^[!*]*$/.test(hash ?? '')).map(([name]) => name),
-    [],
-  );
-});
+test.serial(
+  'only clawdy has a shell beside root and sync, clawdy-ops one program, and nobody has a password',
+  async (t) => {
+    const accounts = (await lines('getent passwd')).map((line) => line.split(':'));
+    const shells = accounts.filter(([, , , , , , shell]) => !/\/(nologin|false)$/.test(shell ?? ''));
+    t.deepEqual(shells.map(([name]) => name).sort(), [AGENT.name, OPERATORS.name, 'root', 'sync']);
+    t.is(accounts.find(([name]) => name === OPERATORS.name)?.[6], `${PATHS.lib}/ops/relay`);
+    t.deepEqual(
+      accounts.filter(([, , uid]) => uid === '0').map(([name]) => name),
+      ['root'],
+    );
+    const agent = accounts.find(([name]) => name === AGENT.name) ?? [];
+    t.deepEqual(agent.slice(2, 4).map(Number), [AGENT.uid, AGENT.gid]);
+    t.is(agent[5], PATHS.home);
+    t.deepEqual(await lines(`id -G ${AGENT.name}`), [String(AGENT.gid)]);
+    const shadow = (await lines('cat /etc/shadow')).map((line) => line.split(':'));
+    t.is(shadow.length, accounts.length);
+    t.deepEqual(
+      shadow.filter(([, hash]) => !/^(!|\*|!\*|!!)$/.test(hash ?? '')).map(([name]) => name),
+      [],
+    );
+    const groups = (await lines('cat /etc/gshadow')).map((line) => line.split(':'));
+    t.deepEqual(
+      groups.filter(([, hash]) => !/^[!*]*$/.test(hash ?? '')).map(([name]) => name),
+      [],
+    );
+  },
+);
 
 test.serial('sensitive files are in the hands they belong to', async (t) => {
   const owned: Record<string, string> = {

@@ -121,7 +121,7 @@ test.serial(
     spawnSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(work, 'key')]);
     const bare = launch(['--image', image, '--ssh-key', join(work, 'key.pub')], { PATH: launcher.bin });
     t.like(await bare.ended, { code: 4, stdout: '' });
-    t.regex((await bare.ended).stderr, /qemu-img is not installed\n {2}next: npm run setup\n/);
+    t.regex((await bare.ended).stderr, /(qemu-img|ssh-keygen) is not installed\n {2}next: npm run setup\n/);
     t.deepEqual(readdirSync(bare.dir), []);
 
     writeFileSync(join(bare.dir, 'local-1.json'), '{');

@@ -28,6 +28,8 @@ export const RECORD: InstanceRecord = {
     guest_port: 20_000,
     identity_file: '/keys/with space',
   },
+  ops_identity_file: '/keys/ops',
+  instance_key: '-----BEGIN PUBLIC KEY-----',
   gate_url: 'https://localhost:40001/',
   gate_certificate: '-----BEGIN CERTIFICATE-----',
   client_certificate: '/x/client.crt',

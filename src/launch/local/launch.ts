@@ -11,6 +11,7 @@ import { bundleFromConsole } from '../console-bundle.ts';
 import { launchJson, userDataOf } from '../launch-json.ts';
 import { openBundle } from '../open-bundle.ts';
 import { encryptTo, loadOperator } from '../operator.ts';
+import { loadOpsKey } from '../ops-key.ts';
 import { type InstanceRecord, isTaken, removeRecord, writeRecord } from '../records.ts';
 import { findSshKey } from '../ssh-key.ts';
 import { holdPort } from './free-port.ts';
@@ -120,6 +121,7 @@ type Prepared = Awaited<ReturnType<typeof prepare>>;
 async function prepare(id: string, dir: string, options: LocalLaunch) {
   const operator = await loadOperator();
   const key = await findSshKey(options.sshKey, dir);
+  const opsKey = await loadOpsKey();
   const launchId = randomUUID();
   // A record that can't be read ends the launch now, not when the bundle has come.
   isTaken(launchId);
@@ -130,6 +132,7 @@ async function prepare(id: string, dir: string, options: LocalLaunch) {
     recipient: operator.recipient,
     token,
     userKeys: [key.publicKey],
+    opsKeys: [opsKey.publicKey],
     gate: gate && {
       mode: 'direct',
       hosts: [`${HOST}:${gate.port.port}`],
@@ -140,6 +143,7 @@ async function prepare(id: string, dir: string, options: LocalLaunch) {
   return {
     operator,
     key,
+    opsKey,
     gate,
     userData: userDataOf(launch),
     expected: { identity: operator.identity, token, launchId, instanceId: id, isTaken },
@@ -151,7 +155,7 @@ async function enrol(
   id: string,
   dir: string,
   machine: LocalMachine,
-  { operator, key, gate, expected }: Prepared,
+  { operator, key, opsKey, gate, expected }: Prepared,
   options: LocalLaunch,
   progress: Progress,
 ): Promise<InstanceRecord> {
@@ -200,6 +204,8 @@ async function enrol(
         guest_port: bundle.ssh.port,
         identity_file: key.privateFile ?? null,
       },
+      ops_identity_file: opsKey.privateFile,
+      instance_key: bundle.instanceKey ?? null,
       gate_url: gateUrl,
       gate_certificate: bundle.gate?.certificate ?? null,
       client_certificate: gate?.client.certificate ?? null,

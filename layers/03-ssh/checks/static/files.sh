@@ -6,7 +6,7 @@ key=/var/lib/clawdy/state/ssh/ssh_host_ed25519_key
   echo "$key isn't root's alone" >&2
   exit 1
 }
-for file in /run/clawdy /run/clawdy/ssh /run/clawdy/ssh/clawdy.keys /run/clawdy/sshd.d; do
+for file in /run/clawdy /run/clawdy/ssh /run/clawdy/ssh/clawdy.keys /run/clawdy/ssh/clawdy-ops.keys /run/clawdy/sshd.d; do
   if [ -L "$file" ] || [ "$(stat -c %u "$file")" != 0 ] || [ -n "$(find "$file" -maxdepth 0 -perm /022)" ]; then
     echo "$file can be written by others than root" >&2
     exit 1

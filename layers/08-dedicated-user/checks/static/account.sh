@@ -10,7 +10,7 @@ want='clawdy:x:7860:7860:OpenClaw:/var/lib/clawdy/home:/usr/lib/clawdy/session/s
   echo "clawdy is in further groups: $(id -Gn clawdy)" >&2
   exit 1
 }
-others=$(getent passwd | awk -F: '$1 != "root" && $1 != "clawdy" && $1 != "sync" && $7 !~ /(nologin|false)$/ { print $1 }')
+others=$(getent passwd | awk -F: '$1 != "root" && $1 != "clawdy" && $1 != "sync" && !($1 == "clawdy-ops" && $7 == "/usr/lib/clawdy/ops/relay") && $7 !~ /(nologin|false)$/ { print $1 }')
 if [ -n "$others" ]; then
   echo "further accounts with a shell: $others" >&2
   exit 1

@@ -1,0 +1,81 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { answerSchema, OPERATORS, REQUEST_LIMIT } from '../contract/ops.ts';
+import type { InstanceRecord } from '../launch/records.ts';
+import { BuildError, inputError } from '../process/errors.ts';
+import { run } from '../process/run.ts';
+
+/** The box's own limit for the longest of its verbs, and some. */
+const ANSWER_LIMIT_MS = 36 * 60_000;
+/** Seconds; sshd of an emulated machine takes some. */
+const CONNECT_LIMIT_S = 60;
+
+/** Where a channel is, and who may use it. */
+export type Way = Pick<InstanceRecord, 'instance_id' | 'address' | 'ops_identity_file'> & {
+  ssh: Pick<InstanceRecord['ssh'], 'port' | 'host_key'>;
+};
+
+/**
+ * Puts one request to an instance's operators' channel, over SSH to the host key that its record names. The arguments go by
+ * standard input alone.
+ *
+ * @returns the verb's result.
+ * @throws BuildError (input) where this operator has no key for it; else with the box's own words, or why it wasn't reached.
+ */
+export async function ask(way: Way, verb: string, args: Record<string, unknown>): Promise<unknown> {
+  const { instance_id: id, address, ops_identity_file: key, ssh } = way;
+  if (!key) throw inputError('ops', `${id} was launched without an operator's key`, 'launch it anew');
+  const request = JSON.stringify({ verb, args });
+  if (Buffer.byteLength(request) > REQUEST_LIMIT)
+    throw inputError('ops', `the arguments have more than ${REQUEST_LIMIT} bytes`, 'see docs/ops.md');
+  const work = mkdtempSync(join(tmpdir(), 'clawdy-ops-'));
+  try {
+    const known = join(work, 'known_hosts');
+    writeFileSync(known, `[${address}]:${ssh.port} ${ssh.host_key}\n`, { mode: 0o600 });
+    const options = {
+      BatchMode: 'yes',
+      IdentitiesOnly: 'yes',
+      IdentityAgent: 'none',
+      StrictHostKeyChecking: 'yes',
+      HostKeyAlgorithms: 'ssh-ed25519',
+      UserKnownHostsFile: known,
+      GlobalKnownHostsFile: '/dev/null',
+      UpdateHostKeys: 'no',
+      ConnectTimeout: String(CONNECT_LIMIT_S),
+      // A connection that is gone is noticed within a minute.
+      ServerAliveInterval: '15',
+      ServerAliveCountMax: '4',
+      LogLevel: 'ERROR',
+    };
+    const set = Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
+    const words = ['-F', '/dev/null', ...set, '-i', key, '-p', String(ssh.port), `${OPERATORS.name}@${address}`];
+    const { stdout, stderr } = await run('ssh', words, {
+      ...{ step: `ops ${id}`, input: request, timeout: ANSWER_LIMIT_MS },
+      // 255 is ssh's own; the others are the channel's, which says the same in words.
+      ok: [0, 1, 2, 255],
+    });
+    return resultOf(id, verb, stdout, stderr);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+function resultOf(id: string, verb: string, stdout: string, stderr: string): unknown {
+  const step = `ops ${id}`;
+  const answer = answerSchema.safeParse(parse(stdout));
+  if (!answer.success) {
+    const why = stderr.trim().split('\n').at(-1) || 'it said nothing that this tool understands';
+    throw new BuildError(step, `${verb}: the channel wasn't reached: ${why}`, 'is it up? npm run -s launch -- list');
+  }
+  if (!answer.data.ok) throw new BuildError(step, `${verb}: ${answer.data.error}`, 'docs/ops.md has the verbs');
+  return answer.data.result;
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
