@@ -37,17 +37,18 @@ async function run(root: string, options: Options): Promise<void> {
   const { base, plan, yes, json, rollback, image } = options;
   const done = await withLockedCloud(options, publicationsDir(root), async (cloud) => {
     const moves = rollback ? await planRollback(cloud, base) : await planPromote(cloud, base, image);
-    const lines = moves.map(renderMove);
+    const changes = moves.filter(({ isDone }) => !isDone);
+    const lines = changes.map(renderMove);
     const said = lines.join('\n') || `nothing to do: it is the latest of ${base} on ${cloud.name}`;
-    if (plan || !moves.length) return { moves, said };
-    if (!yes) {
+    if (plan) return { changes, said };
+    if (changes.length > 0 && !yes) {
       process.stderr.write(`${said}\n`);
       if (!(await agreed('promote', `move these channels of ${base} on ${cloud.name}?`))) return undefined;
     }
     await carryOut(cloud, base, moves);
-    return { moves, said };
+    return { changes, said };
   });
   if (!done) return;
-  const rows = done.moves.map(({ region, channel, from, to }) => ({ region, channel, from, to }));
+  const rows = done.changes.map(({ region, channel, from, to }) => ({ region, channel, from, to }));
   process.stdout.write(`${json ? JSON.stringify(rows) : done.said}\n`);
 }

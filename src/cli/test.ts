@@ -25,7 +25,11 @@ interface Tally {
   passed: number;
   failed: number;
   skipped: number;
+  /** What failed, by name. */
+  failures: string[];
 }
+
+const nothing = (): Tally => ({ passed: 0, failed: 0, skipped: 0, failures: [] });
 
 export function testCommand(root: string): Command {
   return new Command('test')
@@ -50,7 +54,7 @@ export function testCommand(root: string): Command {
       // A user's mistake is said before anything runs.
       if (suites.includes('claims')) prepareProof(root, image, choice);
       const progress = new Progress();
-      const total: Tally = { passed: 0, failed: 0, skipped: 0 };
+      const total = nothing();
       if (!chosen.length && !options.claim) {
         await lint(root, false, progress);
         total.passed++;
@@ -61,6 +65,8 @@ export function testCommand(root: string): Command {
         );
         add(total, timed);
       }
+      // A log of thousands of lines is read from its end.
+      for (const failure of total.failures) process.stdout.write(`✖ ${failure}\n`);
       if (total.skipped) process.stdout.write(`${total.skipped} excused, each with a reason and an end date\n`);
       // The plain closing line that a CI can read, in any language.
       process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`);
@@ -72,6 +78,7 @@ function add(total: Tally, part: Tally): void {
   total.passed += part.passed;
   total.failed += part.failed;
   total.skipped += part.skipped;
+  total.failures.push(...part.failures);
 }
 
 /** Says what a suite took beside what it may take. */
@@ -91,12 +98,15 @@ async function runClaims(root: string, image: string, choice: Choice, progress: 
   try {
     const report = await runProof(root, prepareProof(root, image, choice), progress);
     const { passed, failed, skipped } = report.totals;
-    // Executed must equal declared.
-    return { passed, failed: failed || isGreen(report) ? failed : 1, skipped };
+    const failures = report.layers.flatMap(({ claims }) =>
+      claims.filter(({ ok }) => !ok).map(({ id, target }) => `claim ${id} (${target})`),
+    );
+    if (failed > 0 || isGreen(report)) return { passed, failed, skipped, failures };
+    return { passed, failed: 1, skipped, failures: ['claims: not all that are declared were executed'] };
   } catch (error) {
     // What the other suites said still ends in a closing line.
     progress.say(renderError(error));
-    return { passed: 0, failed: 1, skipped: 0 };
+    return { passed: 0, failed: 1, skipped: 0, failures: ['claims: could not be tried'] };
   }
 }
 
@@ -105,7 +115,7 @@ async function runSuite(root: string, suite: string, full: boolean, progress: Pr
   const files = readdirSync(dir)
     .filter((name) => name.endsWith('.test.ts'))
     .map((name) => join('test', suite, name));
-  const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
+  const tally = nothing();
   // Within a file one test after the other, which the files themselves say. With --serial ava takes one file at a time.
   const atOnce = AT_ONCE[suite];
   const flags = suite === 'unit' ? [] : atOnce ? [`--concurrency=${atOnce}`] : ['--concurrency=1', '--serial'];
@@ -119,7 +129,10 @@ async function runSuite(root: string, suite: string, full: boolean, progress: Pr
   for await (const line of createInterface({ input: child.stdout as Readable })) show(line, tally, progress);
   const { exitCode } = await child;
   // A crash before the first test prints no `not ok`; it must not look like an empty suite.
-  if (exitCode !== 0 && !tally.failed) tally.failed++;
+  if (exitCode !== 0 && !tally.failed) {
+    tally.failed++;
+    tally.failures.push(`${suite}: ava ended with ${exitCode}`);
+  }
   return tally;
 }
 
@@ -132,7 +145,9 @@ function show(line: string, tally: Tally, progress: Progress): void {
   }
   const [, failed, title = '', skip] = result;
   if (skip) tally.skipped++;
-  else if (failed) tally.failed++;
-  else tally.passed++;
+  else if (failed) {
+    tally.failed++;
+    tally.failures.push(title);
+  } else tally.passed++;
   progress.say(`  ${skip ? '-' : failed ? '✖' : '✔'} ${title}`);
 }

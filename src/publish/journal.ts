@@ -142,11 +142,11 @@ export class Journal {
   }
 }
 
-/** Writes below the folder of journals. @throws BuildError: what isn't in the journal isn't done. */
-export function inFolder(dir: string, write: () => void): void {
+/** Does something below the folder of journals. @throws BuildError: what isn't in the journal isn't done. */
+export function inFolder<T>(dir: string, work: () => T): T {
   try {
     mkdirSync(dir, { recursive: true });
-    write();
+    return work();
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === undefined) throw cause;

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BuildError } from '../process/errors.ts';
 import { start } from '../process/run.ts';
@@ -18,12 +18,17 @@ export async function lockFolders(dirs: readonly string[]): Promise<() => Promis
     for (const end of held) await end();
   };
   try {
-    for (const dir of new Set(dirs)) held.push(await lockFolder(dir));
+    for (const dir of new Set(dirs.map(real))) held.push(await lockFolder(dir));
   } catch (error) {
     await release();
     throw error;
   }
   return release;
+}
+
+/** One folder by two names would be waited for for ever. */
+function real(dir: string): string {
+  return inFolder(dir, () => realpathSync(dir));
 }
 
 /** The kernel holds the lock (flock(1)) for a child that ends with us however we end, so a killed run never blocks the next. */

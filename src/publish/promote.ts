@@ -10,6 +10,8 @@ export interface Move {
   /** Our ID of the image that it shall point at. */
   to: string | null;
   image: CloudImage | undefined;
+  /** It points there already, and at nothing else. */
+  isDone: boolean;
 }
 
 interface Place {
@@ -32,13 +34,16 @@ async function placesOf(cloud: Cloud, base: string): Promise<Place[]> {
   return places;
 }
 
-/** The step that makes a channel point at an image and at nothing else, where it doesn't. */
-function move(place: Place, channel: Channel, image: CloudImage | undefined): Move[] {
+/**
+ * The step that makes a channel point at an image and at nothing else. Where it does already the step is there too: a cloud
+ * may have been cut short at what follows a channel (AWS' tags follow its parameters).
+ */
+function move(place: Place, channel: Channel, image: CloudImage | undefined): Move {
   const now = holders(place, channel);
-  const others = now.filter(({ imageId }) => imageId !== image?.imageId);
-  if (others.length === 0 && (now.length > 0 || !image)) return [];
-  const from = others.length > 0 ? names(others) : null;
-  return [{ region: place.region, channel, from, to: image?.image ?? null, image }];
+  const rest = now.length > 1 ? now.filter(({ imageId }) => imageId !== image?.imageId) : now;
+  const from = rest.length > 0 ? names(rest) : null;
+  const isDone = now.length === 1 ? now[0]?.imageId === image?.imageId : now.length === 0 && !image;
+  return { region: place.region, channel, from, to: image?.image ?? null, image, isDone };
 }
 
 /** @throws BuildError (input) unless launches may take it, and it is of the same bytes in every region. */
@@ -67,8 +72,7 @@ export async function planPromote(cloud: Cloud, base: string, id: string | undef
   const places = await placesOf(cloud, base);
   const wanted = id ?? candidateOf(places, cloud.name, base);
   const targets = places.map((place) => {
-    const named = place.images.filter(({ image }) => image === wanted);
-    const image = named.find(({ proven }) => proven) ?? named[0];
+    const image = best(place.images.filter(({ image }) => image === wanted));
     if (image) return { ...place, image };
     throw refused(
       `${place.region} has no ${wanted}`,
@@ -78,8 +82,15 @@ export async function planPromote(cloud: Cloud, base: string, id: string | undef
   refuseUnfit(targets);
   return targets.flatMap(({ image, ...place }) => {
     const before = holders(place, 'latest').find(({ imageId }) => imageId !== image.imageId);
-    return [...(before ? move(place, 'previous', before) : []), ...move(place, 'latest', image)];
+    return [move(place, 'previous', before ?? holders(place, 'previous')[0]), move(place, 'latest', image)];
   });
+}
+
+/** Of several by one name (two runs have published it): the candidate, else one that may be promoted. */
+function best(named: CloudImage[]): CloudImage | undefined {
+  const isFit = ({ proven, deprecated }: CloudImage) => proven && !deprecated;
+  const fit = named.filter(isFit);
+  return fit.find(({ channels }) => channels.includes('candidate')) ?? fit[0] ?? named[0];
 }
 
 function candidateOf(places: Place[], cloud: string, base: string): string {
@@ -105,10 +116,16 @@ function candidateOf(places: Place[], cloud: string, base: string): string {
  */
 export async function planRollback(cloud: Cloud, base: string): Promise<Move[]> {
   const places = await placesOf(cloud, base);
-  const unfinished = 'finish it first: promote once more, then roll back';
-  if (places.some((place) => holders(place, 'previous').length > 1))
+  const unfinished = 'finish it: promote once more; or name what shall be latest: promote --image <id>';
+  const previousOf = (place: Place) => {
+    const found = holders(place, 'previous');
+    // A promotion that was cut while it remembered what is still the latest: what was previous before is what counts.
+    const remembered = holders(place, 'latest');
+    return found.length > 1 && remembered.length === 1 ? found.filter((one) => one !== remembered[0]) : found;
+  };
+  if (places.some((place) => previousOf(place).length > 1))
     throw refused('the last promotion was cut short', unfinished);
-  const previous = (place: Place) => holders(place, 'previous')[0];
+  const previous = (place: Place) => previousOf(place)[0];
   const wanted = places.map(previous).find(Boolean)?.image;
   if (!wanted) throw refused(`nothing was latest before, of ${base}`, 'name an image: promote --image <id>');
   const targets = places.map((place) => {
@@ -118,12 +135,12 @@ export async function planRollback(cloud: Cloud, base: string): Promise<Move[]> 
   });
   refuseUnfit(targets);
   const moves = targets.flatMap(({ image, ...place }) => [
-    ...move(place, 'latest', image),
-    ...move(place, 'previous', undefined),
+    move(place, 'latest', image),
+    move(place, 'previous', undefined),
   ]);
   // A promotion that was cut short before it moved anything has only remembered.
   const older = places.some((place) => ![undefined, wanted].includes(previous(place)?.image));
-  if (older && !moves.some(({ channel }) => channel === 'latest'))
+  if (older && !moves.some(({ channel, isDone }) => channel === 'latest' && !isDone))
     throw refused('the last promotion never took effect', unfinished);
   return moves;
 }

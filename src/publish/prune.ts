@@ -1,5 +1,5 @@
 import type { Cloud, CloudImage, Orphan } from '../clouds/cloud.ts';
-import { BuildError } from '../process/errors.ts';
+import { BuildError, EXIT } from '../process/errors.ts';
 import { DAY_MS, isYoung } from './age.ts';
 import { dropBlocks, Journal } from './journal.ts';
 
@@ -30,9 +30,17 @@ export async function planPrune(
 ): Promise<Decision[]> {
   const entries = Journal.all(dir).flatMap(({ publications }) => publications);
   const ours = new Set(entries.filter((entry) => entry.cloud === cloud.name).map(({ run }) => run));
+  // Its label may be gone, by hand or by a restore; whoever was told its ID goes on with it.
+  const recorded = new Set(
+    entries
+      .filter(({ cloud: name, recorded, state }) => name === cloud.name && recorded !== null && state !== 'removed')
+      .map(({ image_id }) => image_id),
+  );
   const decisions: Decision[] = [];
   for (const region of cloud.regions) {
-    const images = (await cloud.list(region)).sort((a, b) => b.created.localeCompare(a.created));
+    const images = (await cloud.list(region))
+      .map((image) => ({ ...image, proven: image.proven || recorded.has(image.imageId) }))
+      .sort((a, b) => b.created.localeCompare(a.created));
     const kept = newest(images, options.keep);
     for (const image of images)
       decisions.push({ region, image, ...judge(image, { kept, ours, now, graceMs: options.graceDays * DAY_MS }) });
@@ -79,7 +87,8 @@ function judgeOrphan(orphan: Orphan, ours: Set<string>, now: number): { sweep: b
 
 /**
  * Carries the decisions out, first what costs most and is of no use; each may be repeated. The journals are told what is
- * gone, before the next is touched. What fails doesn't keep the rest from going.
+ * gone, before the next is touched. What fails doesn't keep the rest from going, but for what would fail for all: a
+ * token that isn't taken.
  *
  * @param done is told of each thing that was changed.
  * @returns what came of each decision: one that isn't true any more, because somebody has promoted or launched the image
@@ -102,6 +111,7 @@ export async function carryOutPrune(
       if (now.act !== 'keep' && now.act !== 'leave') done(now);
     } catch (error) {
       failures.push(error);
+      if (error instanceof BuildError && error.exitCode !== EXIT.failed) break;
     }
   if (failures.length > 0) throw summary(failures);
   return decisions.map((decision) => became.get(decision) ?? decision);
@@ -118,12 +128,14 @@ async function carryOne(cloud: Cloud, dir: string, decision: Decision): Promise<
   const now = (await cloud.list(region)).find(({ imageId }) => imageId === image.imageId);
   const users = [...(now?.channels ?? []), ...(now?.usedBy ?? [])];
   if (users.length > 0) return { region, image, act: 'keep', why: `since then: ${users.join(', ')}` };
-  if (decision.act === 'deprecate') await cloud.deprecate(image);
-  else {
-    await cloud.remove(image);
-    forget(cloud.name, dir, image);
+  if (now && decision.act === 'deprecate') {
+    await cloud.deprecate(image);
+    return decision;
   }
-  return decision;
+  // Gone meanwhile: what it was made of may still be there.
+  await cloud.remove(image);
+  forget(cloud.name, dir, image);
+  return now ? decision : { region, image, act: 'remove', why: 'somebody has removed it meanwhile' };
 }
 
 /** @throws what is no error for a person: a bug of ours. */
@@ -133,11 +145,9 @@ function summary(failures: unknown[]): BuildError {
   const words = failures.map((failure) => (failure instanceof Error ? failure.message : String(failure)));
   return new BuildError(
     first.step,
-    `${failures.length} things failed, the rest is done: ${words.join('; ')}`,
+    `${failures.length} things failed, what else could be done is: ${words.join('; ')}`,
     first.hint,
-    {
-      exitCode: first.exitCode,
-    },
+    { exitCode: first.exitCode },
   );
 }
 

@@ -97,8 +97,8 @@ function idsOf({ image_id, snapshot_id, region }: Publication): Registered {
 async function entryOf(cloud: Cloud, journal: Journal, region: string): Promise<Publication> {
   const { image } = journal;
   const there = (await cloud.list(region)).filter((one) => isOf(one, image));
-  const onItsWayOut = there.find(({ deprecated }) => deprecated !== undefined);
-  if (onItsWayOut)
+  const sound = there.filter(({ deprecated }) => deprecated === undefined);
+  if (there.length > 0 && sound.length === 0)
     throw inputError(
       'publish',
       `${image.id} is deprecated in ${region}, and will be removed`,
@@ -106,22 +106,20 @@ async function entryOf(cloud: Cloud, journal: Journal, region: string): Promise<
     );
   const known = journal.find(cloud.name, region);
   if (known && known.state !== 'failed' && known.state !== 'removed') {
-    const now = there.find(({ imageId }) => imageId === known.image_id);
+    const now = sound.find(({ imageId }) => imageId === known.image_id);
     if (now?.proven && known.state !== 'recorded') journal.update(known, { state: 'booted' });
     // Its label was taken away, by hand or by a restore: it is looked at again.
     if (now && !now.proven && known.state === 'recorded') journal.update(known, { state: 'registered' });
-    // Another one may have been published since; whoever publishes this one wants it to be the candidate.
-    if (now && known.state === 'recorded' && !now.channels.includes('candidate'))
-      await cloud.setChannel(region, now.base, 'candidate', now);
-    if (now) return known;
-    if (known.image_id === null) {
-      // Interrupted before it heard an ID. One that another run has proven meanwhile is taken instead.
-      if (!there.some(({ proven, run }) => proven && run !== known.run)) return known;
-      await removeRun(cloud, region, known.run);
-      journal.update(known, { state: 'failed' });
-    } else journal.update(known, { state: 'removed' });
+    // Whoever publishes this one wants it to be the candidate: another may have become it since, or this move was cut short.
+    if (now && known.state === 'recorded') await cloud.setChannel(region, now.base, 'candidate', now);
+    if (now?.proven) return known;
+    // What another run has proven meanwhile is taken instead of what isn't yet.
+    const instead = sound.some(({ proven, run }) => proven && run !== known.run);
+    if (!instead && (now || known.image_id === null)) return known;
+    if (known.recorded === null) await removeRun(cloud, region, known.run);
+    journal.update(known, { state: known.image_id === null || now ? 'failed' : 'removed' });
   }
-  const found = there.find(({ proven }) => proven) ?? there[0];
+  const found = sound.find(({ proven }) => proven) ?? sound[0];
   if (!found) return journal.begin(cloud.name, region, newRun());
   if (!found.proven && !journal.publications.some(({ run }) => run === found.run) && isYoung(found))
     throw inputError(
@@ -277,7 +275,8 @@ async function removeRun(cloud: Cloud, region: string, run: string): Promise<voi
 
 /**
  * After a failure. An image that isn't fit goes, and so does what is half-made; one that only couldn't be looked at stays
- * registered, for the next run. What can't be taken back is said, and stays in the journal.
+ * registered, for the next run, and so does one that was published before: somebody may know its ID. What can't be taken back
+ * is said, and stays in the journal.
  */
 async function takeBack(
   cloud: Cloud,
@@ -288,7 +287,12 @@ async function takeBack(
 ): Promise<void> {
   const { region, run, state } = entry;
   try {
-    const unfit = error instanceof Unfit;
+    const wasFit = entry.recorded !== null;
+    if (wasFit)
+      progress.say(
+        `!! ${cloud.name} ${region}: ${entry.image_id} was published before, and stays; it isn't promoted until a check passes`,
+      );
+    const unfit = error instanceof Unfit && !wasFit;
     await (unfit ? removeRun : sweepRun)(cloud, region, run);
     if (unfit || state === 'started' || state === 'uploaded') journal.update(entry, { state: 'failed' });
   } catch (cause) {

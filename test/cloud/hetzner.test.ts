@@ -285,6 +285,29 @@ test('a written server that somebody has started is written anew: what has boote
     t.deepEqual(fake.live(), [`snapshot ${registered.imageId}`]);
   }));
 
+test('so is one that was started and switched off again; one that is only locked is waited for', (t) =>
+  withFake(async (fake, cloud) => {
+    const job = jobOf(disk);
+    await cloud.upload(job);
+    const path = `/servers/${job.notes.server}/actions`;
+    await post(fake, `${path}/enable_rescue`, {});
+    t.regex((await fails(t, fake, cloud.register(job))).message, /is gone or was started/);
+
+    const second = jobOf(disk);
+    await cloud.upload(second);
+    for (const name of ['poweron', 'poweroff']) await post(fake, `/servers/${second.notes.server}/actions/${name}`, {});
+    t.regex((await fails(t, fake, cloud.register(second))).message, /is gone or was started/);
+
+    const third = jobOf(disk);
+    await cloud.upload(third);
+    // Somebody's ACPI signal to a server that is off: it runs for a moment, and does nothing.
+    const locked = post(fake, `/servers/${third.notes.server}/actions/shutdown`, {});
+    await cloud.register(third);
+    await locked;
+    await cloud.upload(third);
+    t.true(fake.live().some((name) => name.startsWith('snapshot')));
+  }));
+
 test('channels, deprecation, use and orphans, by labels', (t) =>
   withFake(async (fake, cloud) => {
     const first = await publish(t, fake, cloud);

@@ -51,6 +51,8 @@ interface Scene {
   journals: string;
   /** Everything that exists there, as words. */
   live: () => string[];
+  /** Labels that say for people what the channels are, where those aren't labels themselves. */
+  labels: () => string[];
   /** SHA-256 of the bytes behind what was published. */
   digest: (publication: PublishResult['publications'][number]) => Promise<string>;
 }
@@ -78,6 +80,15 @@ async function aws(): Promise<Scene> {
         .live()
         .map(({ region, kind }) => `${region} ${kind}`)
         .sort(),
+    labels: () =>
+      REGIONS.split(',').flatMap((region) =>
+        [...fake.region(region).images.values()].map(({ tags }) =>
+          [
+            tags.get('clawdy-image'),
+            ...[...tags.keys()].filter((key) => key.startsWith('clawdy-channel-')).sort(),
+          ].join(' '),
+        ),
+      ),
     digest: ({ region, image_id }) => fake.rawSha256(region, image_id, 64 * 1024 * 1024),
   };
 }
@@ -92,6 +103,7 @@ async function hetzner(): Promise<Scene> {
         .live()
         .map((name) => name.split(' ')[0] as string)
         .sort(),
+    labels: () => [],
     digest: ({ image_id }) => fake.snapshotSha256(image_id, 64 * 1024 * 1024),
   };
 }
@@ -167,8 +179,12 @@ async function publishes(
   );
 }
 
-/** What each channel names, as whoever lists it sees. */
-const channels = async (scene: Scene) => (await drive(scene, 'channels')).stdout;
+/** What each channel names, as whoever lists it sees, and labels that follow. */
+const channels = async (t: ExecutionContext, scene: Scene) => {
+  const { code, stdout } = await drive(scene, 'channels');
+  t.is(code, 0);
+  return `${stdout}${scene.labels().join('\n')}`;
+};
 
 /** Promotes the second image and goes back to the first; each killed in turn. */
 async function promotes(t: ExecutionContext, open: () => Promise<Scene>, concurrency: number): Promise<void> {
@@ -190,7 +206,7 @@ async function promotes(t: ExecutionContext, open: () => Promise<Scene>, concurr
     const whole = await prepare(...before);
     const from = whole.fake.calls.length;
     t.is((await drive(whole, action)).code, 0);
-    const expected = await channels(whole);
+    const expected = await channels(t, whole);
     const calls = whole.fake.calls.slice(from);
     await whole.fake.close();
     t.log(
@@ -201,11 +217,11 @@ async function promotes(t: ExecutionContext, open: () => Promise<Scene>, concurr
       async (at) => {
         const scene = await prepare(...before);
         const where = `${action} killed after ${calls[at]} (${at})`;
-        await drive(scene, action, '', at);
+        t.not((await drive(scene, action, '', at)).code, 0, where);
         // A rollback that had nothing left to do says that nothing was latest before.
         const next = await drive(scene, action);
         t.true(next.code === 0 || /nothing was latest before/.test(next.stderr), `${where}: ${next.stderr}`);
-        t.deepEqual(await channels(scene), expected, where);
+        t.deepEqual(await channels(t, scene), expected, where);
         await scene.fake.close();
       },
       { concurrency },
@@ -237,7 +253,7 @@ async function prunes(
     async (at) => {
       const scene = await prepare();
       const where = `killed after ${calls[at]} (${at})`;
-      await drive(scene, 'prune', '', at);
+      t.not((await drive(scene, 'prune', '', at)).code, 0, where);
       const next = await drive(scene, 'prune');
       t.is(next.code, 0, `${where}: ${next.stderr}`);
       t.deepEqual(scene.live(), expected, where);

@@ -4,9 +4,12 @@ import type {
   CloudImage,
   Job,
   Orphan,
+  Price,
   ProbeInputs,
+  Published,
   Registered,
   UploadJob,
+  Volume,
 } from '../../src/clouds/cloud.ts';
 import { OWNER } from '../../src/clouds/cloud.ts';
 import { BuildError } from '../../src/process/errors.ts';
@@ -38,6 +41,10 @@ export class MemoryCloud implements Cloud {
 
   #call(region: string, name: string): void {
     this.calls.push(`${region} ${name}`);
+    this.#fail(region, name);
+  }
+
+  #fail(region: string, name: string): void {
     const error = this.failing.get(`${region} ${name}`) ?? this.failing.get(name);
     if (error) throw error;
   }
@@ -46,7 +53,7 @@ export class MemoryCloud implements Cloud {
     return [];
   }
 
-  async price() {
+  async price(_image: Published, _bytes: Volume): Promise<Price[]> {
     return [];
   }
 
@@ -113,10 +120,13 @@ export class MemoryCloud implements Cloud {
 
   async setChannel(region: string, base: string, channel: Channel, to: CloudImage | undefined) {
     this.#call(region, `channel ${channel}`);
-    for (const image of this.images.filter((one) => one.region === region && one.base === base)) {
-      image.channels = image.channels.filter((one) => one !== channel);
-      if (image.imageId === to?.imageId) image.channels.push(channel);
-    }
+    const images = this.images.filter((one) => one.region === region && one.base === base);
+    for (const image of images)
+      if (image.imageId === to?.imageId && !image.channels.includes(channel)) image.channels.push(channel);
+    // As where images are labelled: the old one loses the channel after the new one has it.
+    this.#fail(region, `unlabel ${channel}`);
+    for (const image of images)
+      if (image.imageId !== to?.imageId) image.channels = image.channels.filter((one) => one !== channel);
   }
 
   async deprecate({ region, imageId }: CloudImage) {

@@ -28,7 +28,7 @@ test('a full disk ends a publication with a clear error, and leaves nothing half
   t.is(store.exitCode, 1);
   t.regex(store.stderr, /No space left on device[\s\S]*next: is there room in/);
   t.notRegex(store.stderr, /unexpected error|\n {4}at /);
-  t.is(store.stdout, '.local.lock');
+  t.is(store.stdout, '.lock');
   const [entry] = JSON.parse(readFileSync(join(journals, `${id}.json`), 'utf8')).publications;
   t.is(entry.state, 'failed');
 
@@ -38,6 +38,6 @@ test('a full disk ends a publication with a clear error, and leaves nothing half
   });
   t.is(journal.exitCode, 1, journal.stderr);
   t.regex(journal.stderr, / can't be written: the disk is full[\s\S]*next: make room/);
-  t.deepEqual(readdirSync(join(work, 'store')), ['.local.lock']);
+  t.deepEqual(readdirSync(join(work, 'store')), ['.lock']);
   t.deepEqual(readdirSync(join(work, 'c', 'clawdy')), []);
 });

@@ -122,6 +122,11 @@ export class HetznerApi {
     if (action) await this.wait(`deleting server ${id}`, action);
   }
 
+  /** All that was ever done to a server, by whomever. */
+  serverActions(id: number): Promise<(Action & { command: string })[]> {
+    return this.#all('actions', actionSchema.extend({ command: z.string() }), {}, `/servers/${id}/actions`);
+  }
+
   async enableRescue(id: number, sshKey: number): Promise<Action> {
     const answer = await this.#client.library.servers.actions.enableRescue(id, 'linux64', [sshKey]);
     return parse(actionSchema, answer.action);
@@ -186,10 +191,10 @@ export class HetznerApi {
     return parse(pricingSchema, await this.#client.send('GET', '/pricing')).pricing;
   }
 
-  async #all<T>(key: string, schema: z.ZodType<T>, params: Record<string, string>): Promise<T[]> {
+  async #all<T>(key: string, schema: z.ZodType<T>, params: Record<string, string>, path = `/${key}`): Promise<T[]> {
     const all: T[] = [];
     for (let page: number | null = 1; page !== null; ) {
-      const answer = await this.#client.send('GET', `/${key}`, { params: { ...params, page, per_page: PER_PAGE } });
+      const answer = await this.#client.send('GET', path, { params: { ...params, page, per_page: PER_PAGE } });
       all.push(...(parse(z.object({ [key]: z.array(schema) }), answer)[key] as T[]));
       page = parse(metaSchema, answer).meta.pagination.next_page;
     }

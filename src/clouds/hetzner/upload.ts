@@ -7,6 +7,7 @@ import { BuildError } from '../../process/errors.ts';
 import { BLOCK_BYTES } from '../../seal/digest.ts';
 import { type Job, LABELS, type RawDisk, type UploadJob } from '../cloud.ts';
 import type { HetznerApi } from './api.ts';
+import { HetznerError } from './errors.ts';
 import { dropServers, makeServer, nameOf, settled, temporary, type Wanted } from './servers.ts';
 import { snapshotsOf } from './snapshots.ts';
 import { makeKey, Ssh } from './ssh.ts';
@@ -53,14 +54,24 @@ export async function drop(api: HetznerApi, job: Job): Promise<void> {
   await api.call('deleting the temporary SSH key', () => forgetKeys(api, job));
 }
 
+/** What may happen to a server after its disk was read back: it is switched off, and its snapshot taken. */
+const HARMLESS = ['stop_server', 'shutdown_server', 'create_image'];
+
 /**
- * The server of a finished upload, while it is there and off. One that runs has booted what was written, and has changed it:
- * Hetzner's host or a person has started it.
+ * The server of a finished upload, while it is there and off, and was off ever since. One that was started, by a person or by
+ * Hetzner's host, has booted what was written, and has changed it.
  */
 export async function writtenServer(api: HetznerApi, job: Job): Promise<number | undefined> {
   if (job.notes.written !== job.image.rawSha256) return undefined;
-  const found = await api.call('looking for the written server', () => api.servers({ name: nameOf(job, 'upload') }));
-  return found.find(({ id, status, locked }) => String(id) === job.notes.server && status === 'off' && !locked)?.id;
+  return api.call('looking for the written server', async () => {
+    const found = await api.servers({ name: nameOf(job, 'upload') });
+    const server = found.find(({ id }) => String(id) === job.notes.server);
+    // It passes; what its action makes of the server is seen afterwards.
+    if (server?.locked) throw new HetznerError('locked', `server ${server.id} is locked`, 423);
+    if (server?.status !== 'off') return undefined;
+    const since = (await api.serverActions(server.id)).filter(({ id }) => id > Number(job.notes['last-action']));
+    return since.every(({ command }) => HARMLESS.includes(command)) ? server.id : undefined;
+  });
 }
 
 async function isWritten(api: HetznerApi, job: Job): Promise<boolean> {
@@ -92,6 +103,8 @@ async function write(api: HetznerApi, job: UploadJob, disk: RawDisk, work: strin
   );
   await ssh.script(script('prepare'), [String(disk.size)], { timeout: 5 * 60_000 });
   const bytes = await send(ssh, job, disk);
+  const actions = await api.call(`reading the actions of server ${id}`, () => api.serverActions(id));
+  job.note({ 'last-action': String(Math.max(...actions.map((action) => action.id))) });
   await readBack(ssh, job, disk);
   job.detail('switching the server off');
   await api.call(`switching server ${id} off`, async () => {

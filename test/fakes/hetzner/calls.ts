@@ -52,6 +52,14 @@ export function callsOf(project: Project): Record<CallName, (call: Call) => Prom
       const { items, meta } = pageOf(sorted(found, query.sort), query);
       return ok({ actions: items.map(form.action), meta });
     },
+    'GET /servers/{id}/actions': ({ id, query }) => {
+      const found = [...actions.all.values()].filter(
+        ({ resources, status }) =>
+          resources.some((of) => of.type === 'server' && of.id === server(id).id) && within(query.status, status),
+      );
+      const { items, meta } = pageOf(sorted(found, query.sort), query);
+      return ok({ actions: items.map(form.action), meta });
+    },
     'GET /actions/{id}': ({ id }) => ok({ action: form.action(actions.get(id)) }),
 
     'GET /servers': ({ query }) =>

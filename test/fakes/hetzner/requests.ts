@@ -85,6 +85,13 @@ export const REQUESTS = {
       ...page,
     }),
   },
+  'GET /servers/{id}/actions': {
+    query: z.strictObject({
+      status: many(z.enum(['running', 'success', 'error'])),
+      sort: direction('id', 'command', 'status', 'started', 'finished'),
+      ...page,
+    }),
+  },
   'GET /actions/{id}': {},
   'GET /servers': {
     query: z.strictObject({ ...named, status: many(text), sort: direction('id', 'name', 'created') }),
