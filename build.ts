@@ -16,6 +16,7 @@ import { doctorCommand, setupCommand } from './src/cli/prerequisites.ts';
 import { promoteCommand } from './src/cli/promote.ts';
 import { pruneCommand } from './src/cli/prune.ts';
 import { publishCommand } from './src/cli/publish.ts';
+import { rotateCommand } from './src/cli/rotate.ts';
 import { shellCommand } from './src/cli/shell.ts';
 import { testCommand } from './src/cli/test.ts';
 import { verifyCommand } from './src/cli/verify.ts';
@@ -42,6 +43,7 @@ for (const command of [
   pruneCommand(root),
   launchCommand(root),
   opsCommand(),
+  rotateCommand(),
   testCommand(root),
   devCommand(root),
   shellCommand(root),

@@ -39,7 +39,8 @@ export type Front = { mode: 'cloudflare' } | { mode: 'direct'; sources: string[]
 
 /** The owner of the boxes that tests attack: launches them and learns their codes as a launcher does. */
 export class Owner {
-  readonly #identity: string;
+  /** Age identity that boxes seal their codes to. */
+  readonly identity: string;
   readonly #token = randomBytes(32).toString('base64url');
   readonly #launch: Record<string, unknown>;
   readonly client: Client;
@@ -52,7 +53,7 @@ export class Owner {
     client: Client,
     unfit: Record<string, Client>,
   ) {
-    this.#identity = identity;
+    this.identity = identity;
     this.#launch = launch;
     this.client = client;
     this.#unfit = unfit;
@@ -106,7 +107,7 @@ export class Owner {
     const sealed = bundleFromConsole(console);
     if (!sealed) throw new BuildError('owner', 'the box has not sent its bundle', 'read what it said on its console');
     const bundle = await openBundle(sealed, {
-      identity: this.#identity,
+      identity: this.identity,
       token: this.#token,
       launchId,
       instanceId,

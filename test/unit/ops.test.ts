@@ -3,11 +3,11 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { OPERATORS, OPS_SOCKET, REQUEST_LIMIT, signedAs } from '../../src/contract/ops.ts';
+import { OPERATORS, OPS_SOCKET, REQUEST_LIMIT, signedAs, statusSchema } from '../../src/contract/ops.ts';
 import { loadOpsKey } from '../../src/launch/ops-key.ts';
 import { opsKeyFile } from '../../src/launch/places.ts';
 import { ask } from '../../src/ops/channel.ts';
-import { readStatus } from '../../src/ops/status.ts';
+import { readSigned } from '../../src/ops/signed.ts';
 import { BuildError, EXIT } from '../../src/process/errors.ts';
 import { RECORD, ROOT } from './launch-fixture.ts';
 
@@ -16,7 +16,9 @@ test.after.always(() => rmSync(work, { recursive: true, force: true }));
 
 const { publicKey, privateKey } = generateKeyPairSync('ed25519');
 const instance_key = publicKey.export({ type: 'spki', format: 'pem' }).toString();
-const expected = { instance_id: 'local-1', instance_key, nonce: 'asked' };
+const readStatus = (result: unknown, more: { instance_key: string | null }) =>
+  readSigned(result, statusSchema, { instance_id: 'local-1', nonce: 'asked', purpose: 'status', ...more });
+const expected = { instance_key };
 const SAID = {
   ...{ version: 1, nonce: 'asked', instanceId: 'local-1', imageId: RECORD.image_id, now: '2026-11-27T00:00:00Z' },
   ...{ uptimeSeconds: 7, closed: null, selfcheck: { static: true, live: true }, openclaw: 'active', more: 1 },
@@ -42,7 +44,7 @@ test('a status is believed when this instance has signed it for this question', 
   ] as const)
     t.throws(() => readStatus(result, expected), { instanceOf: BuildError, message: why });
   // An image without layer 07 has no key to sign with.
-  t.is(readStatus({ ...forged, signature: null }, { ...expected, instance_key: null }).uptimeSeconds, 7);
+  t.is(readStatus({ ...forged, signature: null }, { instance_key: null }).uptimeSeconds, 7);
 });
 
 test('the operator’s key is made once, for its owner alone', async (t) => {

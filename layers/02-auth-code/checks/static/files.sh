@@ -1,7 +1,7 @@
 #!/bin/sh
 # Keys and the code's digest are root's alone; the distribution's own HAProxy isn't started.
 set -eu
-for file in gate/origin.pem sealed/code.sha256; do
+for file in gate/origin.pem sealed/code.sha256 sealed/codes.json; do
   path=/var/lib/clawdy/state/$file
   [ -e "$path" ] || continue
   [ "$(stat -c '%u:%g %a' "$path")" = '0:0 600' ] || {

@@ -1,0 +1,99 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { OVERLAP_S } from '../contract/ops.ts';
+import { decryptWith, encryptTo, type Operator, readOperator } from '../launch/operator.ts';
+import { type InstanceRecord, readRecord, writeRecord } from '../launch/records.ts';
+import { askGate } from '../ops/ask-gate.ts';
+import { ask } from '../ops/channel.ts';
+import { chosenRecords, type FleetOptions, fleetOptions, overFleet, tell } from '../ops/fleet.ts';
+import { inputError } from '../process/errors.ts';
+import { Progress } from '../process/progress.ts';
+import { type Parties, revoke, rotate, rotationOf } from '../rotate/rotate.ts';
+import { agreed } from './agreed.ts';
+
+interface Options extends FleetOptions {
+  overlap: number;
+  revoke: boolean;
+  plan: boolean;
+  yes: boolean;
+  json: boolean;
+}
+
+const EXAMPLES = `
+Examples:
+  npm run rotate -- local-3f9c2a71                 no request is lost; the old code ends ten minutes later
+  npm run rotate -- --all --overlap 1h --yes
+  npm run rotate -- local-3f9c2a71 --revoke        the old code is known to others: it ends now, and traffic is cut
+
+An interrupted rotation is finished by the same command. How it works: docs/rotation.md.`;
+
+export function rotateCommand(): Command {
+  const command = new Command('rotate')
+    .description("give instances another auth code: into their records, and the gate's")
+    .argument('[instance]', 'its ID; or --all')
+    .option('--overlap <time>', 'how long the old code counts on, as 90s, 10m or 2h', overlap, OVERLAP_S.default)
+    .option('--revoke', 'end the old code at once; traffic is cut until the new one is known', false)
+    .option('--plan', 'say how the codes stand, and stop', false)
+    .option('--yes', "don't ask", false)
+    .option('--json', 'the results, and only they, on standard output', false)
+    .addHelpText('after', EXAMPLES)
+    .action(run);
+  for (const option of fleetOptions()) command.addOption(option);
+  return command;
+}
+
+const UNIT_S: Record<string, number> = { s: 1, m: 60, h: 3600 };
+
+function overlap(text: string): number {
+  const [, number, unit = ''] = /^(\d{1,5})([smh])$/.exec(text) ?? [];
+  const seconds = Number(number) * (UNIT_S[unit] ?? Number.NaN);
+  if (!(seconds <= OVERLAP_S.most)) throw new InvalidArgumentError('a time up to 24h, as 90s, 10m or 2h');
+  return seconds;
+}
+
+async function run(instance: string | undefined, options: Options): Promise<void> {
+  const { all, yes, plan, json } = options;
+  if (all === (instance !== undefined))
+    throw inputError('rotate', 'an instance or --all is wanted', 'npm run -s rotate -- --help');
+  const records = chosenRecords(all, instance);
+  const progress = new Progress();
+  if (plan) {
+    const rows = await overFleet(records, 'look', options, progress, async (record) => {
+      const { phase, seen, secondsLeft } = await rotationOf({ instance: record, ask: asker(record) });
+      return { phase, seen, secondsLeft };
+    });
+    return tell(rows, 'looking', json);
+  }
+  const operator = await readOperator();
+  const names = records.map(({ instance_id }) => instance_id).join(', ');
+  const question = options.revoke
+    ? `cut the traffic of ${names}, and give them other codes?`
+    : `give ${names} other codes?`;
+  if (!yes && !(await agreed('rotate', question))) return;
+  const rows = await overFleet(records, 'rotate', options, progress, async (record, detail) => {
+    const parties = partiesOf(record, operator, detail);
+    const { rotation, secondsLeft } = options.revoke
+      ? await revoke(parties)
+      : await rotate(parties, { overlapSeconds: options.overlap });
+    return { rotation, old_code_ends_in_seconds: secondsLeft };
+  });
+  tell(rows, 'rotating', json);
+}
+
+const asker = (record: InstanceRecord) => (args: Record<string, unknown>) => ask(record, 'rotate-auth-code', args);
+
+function partiesOf(record: InstanceRecord, { identity, recipient }: Operator, detail: (text: string) => void): Parties {
+  const id = record.instance_id;
+  return {
+    instance: record,
+    ask: asker(record),
+    identity,
+    registered: () => decryptWith(identity, readRecord(id).code_encrypted),
+    register: async (code) => {
+      const code_encrypted = await encryptTo(recipient, code);
+      // Read anew: somebody else may have changed the record meanwhile.
+      writeRecord({ ...readRecord(id), code_encrypted });
+    },
+    use: (code) => askGate(record, code),
+    detail,
+  };
+}

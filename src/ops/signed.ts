@@ -1,0 +1,53 @@
+import { createPublicKey, verify } from 'node:crypto';
+import { z } from 'zod';
+import { type Purpose, signedAs, signedSchema } from '../contract/ops.ts';
+import type { InstanceRecord } from '../launch/records.ts';
+import { BuildError } from '../process/errors.ts';
+
+/** What an answer has to fit. */
+export interface Expected extends Pick<InstanceRecord, 'instance_id' | 'instance_key'> {
+  /** For what the instance signed it. */
+  purpose: Purpose;
+  /** That was asked with. */
+  nonce: string;
+}
+
+/**
+ * What an instance says about itself, once its own key has signed it for this very question.
+ * @throws BuildError where it isn't the instance's, fresh, and of the known form.
+ */
+export function readSigned<Schema extends z.ZodType<{ nonce: string; instanceId: string }>>(
+  result: unknown,
+  schema: Schema,
+  { instance_id: id, instance_key: key, purpose, nonce }: Expected,
+): z.output<Schema> {
+  const refused = (why: string) =>
+    new BuildError(
+      `ops ${id}`,
+      `what it says of its ${purpose} is not to be believed: ${why}`,
+      'look at the instance before you trust it',
+    );
+  const signed = signedSchema.safeParse(result);
+  if (!signed.success) throw refused(`it has another form: ${z.prettifyError(signed.error)}`);
+  const { body, signature } = signed.data;
+  // An image without layer 07 has no such key, and its record none.
+  if (key && !(signature && isSignedBy(key, purpose, body, signature)))
+    throw refused(signature ? "the signature isn't the instance's" : "it isn't signed");
+  const parsed = schema.safeParse(parse(body));
+  if (!parsed.success) throw refused(`it has another form: ${z.prettifyError(parsed.error)}`);
+  if (parsed.data.nonce !== nonce) throw refused('it is the answer to another question');
+  if (parsed.data.instanceId !== id) throw refused(`it is of instance ${parsed.data.instanceId}`);
+  return parsed.data;
+}
+
+function isSignedBy(key: string, purpose: Purpose, body: string, signature: string): boolean {
+  return verify(null, Buffer.from(signedAs(purpose) + body), createPublicKey(key), Buffer.from(signature, 'base64'));
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
