@@ -8,12 +8,20 @@ export class BuildError extends Error {
   readonly log: string | undefined;
   readonly tail: string | undefined;
   readonly exitCode: number;
+  /** Whether whatever else is asked of the same place would fail alike: credentials that aren't taken. */
+  readonly forAll: boolean;
 
   constructor(
     step: string,
     message: string,
     hint: string,
-    more: { log?: string | undefined; tail?: string | undefined; exitCode?: number; cause?: unknown } = {},
+    more: {
+      log?: string | undefined;
+      tail?: string | undefined;
+      exitCode?: number;
+      forAll?: boolean;
+      cause?: unknown;
+    } = {},
   ) {
     super(message, { cause: more.cause });
     this.name = 'BuildError';
@@ -22,6 +30,7 @@ export class BuildError extends Error {
     this.log = more.log;
     this.tail = more.tail;
     this.exitCode = more.exitCode ?? EXIT.failed;
+    this.forAll = more.forAll ?? false;
   }
 }
 

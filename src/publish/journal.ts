@@ -131,8 +131,14 @@ export class Journal {
   }
 
   update(entry: Publication, changes: Partial<Publication>): void {
+    const before = { ...entry };
     Object.assign(entry, changes);
-    this.save();
+    try {
+      this.save();
+    } catch (error) {
+      Object.assign(entry, before);
+      throw error;
+    }
   }
 
   save(): void {

@@ -81,8 +81,10 @@ export async function planPromote(cloud: Cloud, base: string, id: string | undef
   });
   refuseUnfit(targets);
   return targets.flatMap(({ image, ...place }) => {
-    const before = holders(place, 'latest').find(({ imageId }) => imageId !== image.imageId);
-    return [move(place, 'previous', before ?? holders(place, 'previous')[0]), move(place, 'latest', image)];
+    // Another by the same name is no way back: two runs have published one image.
+    const before = holders(place, 'latest').find((one) => one.image !== image.image);
+    const previous = before ?? holders(place, 'previous')[0];
+    return [...(previous ? [move(place, 'previous', previous)] : []), move(place, 'latest', image)];
   });
 }
 

@@ -1,5 +1,5 @@
 import type { Cloud, CloudImage, Orphan } from '../clouds/cloud.ts';
-import { BuildError, EXIT } from '../process/errors.ts';
+import { BuildError } from '../process/errors.ts';
 import { DAY_MS, isYoung } from './age.ts';
 import { dropBlocks, Journal } from './journal.ts';
 
@@ -87,8 +87,8 @@ function judgeOrphan(orphan: Orphan, ours: Set<string>, now: number): { sweep: b
 
 /**
  * Carries the decisions out, first what costs most and is of no use; each may be repeated. The journals are told what is
- * gone, before the next is touched. What fails doesn't keep the rest from going, but for what would fail for all: a
- * token that isn't taken.
+ * gone, before the next is touched. What fails doesn't keep the rest from going, but where nobody may do anything:
+ * credentials that aren't taken.
  *
  * @param done is told of each thing that was changed.
  * @returns what came of each decision: one that isn't true any more, because somebody has promoted or launched the image
@@ -111,7 +111,7 @@ export async function carryOutPrune(
       if (now.act !== 'keep' && now.act !== 'leave') done(now);
     } catch (error) {
       failures.push(error);
-      if (error instanceof BuildError && error.exitCode !== EXIT.failed) break;
+      if (error instanceof BuildError && error.forAll) break;
     }
   if (failures.length > 0) throw summary(failures);
   return decisions.map((decision) => became.get(decision) ?? decision);
@@ -128,27 +128,27 @@ async function carryOne(cloud: Cloud, dir: string, decision: Decision): Promise<
   const now = (await cloud.list(region)).find(({ imageId }) => imageId === image.imageId);
   const users = [...(now?.channels ?? []), ...(now?.usedBy ?? [])];
   if (users.length > 0) return { region, image, act: 'keep', why: `since then: ${users.join(', ')}` };
-  if (now && decision.act === 'deprecate') {
-    await cloud.deprecate(image);
-    return decision;
+  if (!now) {
+    // Or it is there, and isn't ours any more: somebody has taken our labels off. What was half removed is an orphan.
+    forget(cloud.name, dir, image);
+    return { region, image, act: 'keep', why: 'since then: it is no more among our images' };
   }
-  // Gone meanwhile: what it was made of may still be there.
-  await cloud.remove(image);
-  forget(cloud.name, dir, image);
-  return now ? decision : { region, image, act: 'remove', why: 'somebody has removed it meanwhile' };
+  if (decision.act === 'deprecate') await cloud.deprecate(image);
+  else {
+    await cloud.remove(image);
+    forget(cloud.name, dir, image);
+  }
+  return decision;
 }
 
-/** @throws what is no error for a person: a bug of ours. */
+/** All in one, with the hint and exit code of the last, by which it may have ended. @throws what is a bug of ours. */
 function summary(failures: unknown[]): BuildError {
-  const [first] = failures;
-  if (!(first instanceof BuildError) || failures.length === 1) throw first;
-  const words = failures.map((failure) => (failure instanceof Error ? failure.message : String(failure)));
-  return new BuildError(
-    first.step,
-    `${failures.length} things failed, what else could be done is: ${words.join('; ')}`,
-    first.hint,
-    { exitCode: first.exitCode },
-  );
+  const bug = failures.find((failure) => !(failure instanceof BuildError));
+  const last = failures.at(-1);
+  if (bug || !(last instanceof BuildError) || failures.length === 1) throw bug ?? last;
+  const words = failures.map((failure) => (failure as BuildError).message);
+  const message = `${failures.length} things failed: ${words.join('; ')}`;
+  return new BuildError(last.step, message, last.hint, { exitCode: last.exitCode });
 }
 
 function forget(cloud: string, dir: string, { image, imageId, run }: CloudImage): void {

@@ -116,8 +116,10 @@ async function entryOf(cloud: Cloud, journal: Journal, region: string): Promise<
     // What another run has proven meanwhile is taken instead of what isn't yet.
     const instead = sound.some(({ proven, run }) => proven && run !== known.run);
     if (!instead && (now || known.image_id === null)) return known;
-    if (known.recorded === null) await removeRun(cloud, region, known.run);
-    journal.update(known, { state: known.image_id === null || now ? 'failed' : 'removed' });
+    const isThere = there.some(({ imageId }) => imageId === known.image_id);
+    await removeRun(cloud, journal, region, known.run);
+    journal.update(known, { state: known.image_id === null || isThere ? 'failed' : 'removed' });
+    return entryOf(cloud, journal, region);
   }
   const found = sound.find(({ proven }) => proven) ?? sound[0];
   if (!found) return journal.begin(cloud.name, region, newRun());
@@ -265,10 +267,20 @@ export async function sweepRun(cloud: Cloud, region: string, run: string): Promi
   for (const orphan of await cloud.orphans(region)) if (orphan.run === run) await cloud.removeOrphan(orphan);
 }
 
+/** Whether somebody was told the image's ID: then it isn't ours alone to take away, also where its label is gone. */
+function wasPublished(cloud: Cloud, { publications }: Journal, imageId: string | null): boolean {
+  // Hetzner's snapshots are in every location: whichever an entry names.
+  return publications.some((one) => one.cloud === cloud.name && one.image_id === imageId && one.recorded !== null);
+}
+
 /** Removes all that a run has made; but what somebody else has proven, named or used meanwhile isn't ours to take. */
-async function removeRun(cloud: Cloud, region: string, run: string): Promise<void> {
+async function removeRun(cloud: Cloud, journal: Journal, region: string, run: string): Promise<void> {
   const isOurs = (image: CloudImage) =>
-    image.run === run && !image.proven && !image.channels.length && !image.usedBy.length;
+    image.run === run &&
+    !image.proven &&
+    !image.channels.length &&
+    !image.usedBy.length &&
+    !wasPublished(cloud, journal, image.imageId);
   for (const image of await cloud.list(region)) if (isOurs(image)) await cloud.remove(image);
   await sweepRun(cloud, region, run);
 }
@@ -287,14 +299,15 @@ async function takeBack(
 ): Promise<void> {
   const { region, run, state } = entry;
   try {
-    const wasFit = entry.recorded !== null;
-    if (wasFit)
+    const unfit = error instanceof Unfit;
+    const stays = unfit && wasPublished(cloud, journal, entry.image_id);
+    if (stays)
       progress.say(
-        `!! ${cloud.name} ${region}: ${entry.image_id} was published before, and stays; it isn't promoted until a check passes`,
+        `!! ${cloud.name} ${region}: ${entry.image_id} was published before, and stays, unproven: bake a new image, or publish it again`,
       );
-    const unfit = error instanceof Unfit && !wasFit;
-    await (unfit ? removeRun : sweepRun)(cloud, region, run);
-    if (unfit || state === 'started' || state === 'uploaded') journal.update(entry, { state: 'failed' });
+    if (unfit) await removeRun(cloud, journal, region, run);
+    else await sweepRun(cloud, region, run);
+    if ((unfit && !stays) || state === 'started' || state === 'uploaded') journal.update(entry, { state: 'failed' });
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     progress.say(`!! ${cloud.name} ${region}: what run ${run} has made isn't all taken back: ${why}`);

@@ -55,7 +55,11 @@ export async function witness(
     const sealed = await follow(probe, job, 'its sealed bundle', patience.bundleMs, patience.pollMs, bundleOf);
     const bundle = await openBundle(sealed, { identity, token, launchId, instanceId, isTaken: () => false }).catch(
       (error: BuildError) => {
-        throw new Unfit(error.step, error.message, 'what was published is taken back; publish again');
+        throw new Unfit(
+          error.step,
+          error.message,
+          'the cloud has other bytes than were sent: publish again, and look at who else may change them',
+        );
       },
     );
     if (bundle.imageId !== job.image.id)

@@ -298,6 +298,17 @@ test('so is one that was started and switched off again; one that is only locked
     for (const name of ['poweron', 'poweroff']) await post(fake, `/servers/${second.notes.server}/actions/${name}`, {});
     t.regex((await fails(t, fake, cloud.register(second))).message, /is gone or was started/);
 
+    // The answer to create_image is lost, and the snapshot is only being made when it is asked for again.
+    const lost = jobOf(disk);
+    await cloud.upload(lost);
+    fake.fault = (name) => (name.includes('create_image') ? { kind: 'reset', after: true } : undefined);
+    fake.onCall = (name) => {
+      if (name.includes('create_image')) fake.fault = undefined;
+    };
+    await cloud.register(lost);
+    fake.onCall = undefined;
+    t.is(fake.live().filter((name) => name.startsWith('snapshot')).length, 1);
+
     const third = jobOf(disk);
     await cloud.upload(third);
     // Somebody's ACPI signal to a server that is off: it runs for a moment, and does nothing.

@@ -206,8 +206,8 @@ async function promotes(t: ExecutionContext, open: () => Promise<Scene>, concurr
     const whole = await prepare(...before);
     const from = whole.fake.calls.length;
     t.is((await drive(whole, action)).code, 0);
-    const expected = await channels(t, whole);
     const calls = whole.fake.calls.slice(from);
+    const expected = await channels(t, whole);
     await whole.fake.close();
     t.log(
       `${action}: ${calls.length} calls, killed after ${places(calls).length}: ${calls.join(', ')}; ends with ${expected}`,

@@ -52,6 +52,22 @@ test('of several by one name the candidate is promoted, else one that is fit', a
   }
 });
 
+test('another of the same name is no way back', async (t) => {
+  const cloud = new MemoryCloud('one');
+  put(cloud, 'old', { channels: ['previous'] });
+  put(cloud, 'new', { channels: ['latest'], imageId: 'first' });
+  put(cloud, 'new', { channels: ['candidate'], imageId: 'second' });
+  await carryOut(cloud, BASE, await planPromote(cloud, BASE, undefined));
+  t.deepEqual([channel(cloud, 'latest'), channel(cloud, 'previous')], [['new'], ['old']]);
+});
+
+test('what isn’t known to be a way back isn’t taken away by promoting again', async (t) => {
+  const cloud = new MemoryCloud('one');
+  put(cloud, 'new', { channels: ['candidate', 'latest'] });
+  await carryOut(cloud, BASE, await planPromote(cloud, BASE, undefined));
+  t.deepEqual(cloud.calls, ['one channel latest']);
+});
+
 test('what follows a channel is repeated, though the channel itself is right', async (t) => {
   const cloud = new MemoryCloud('one');
   put(cloud, 'old', { channels: ['previous'] });
@@ -148,6 +164,8 @@ test('a move that was cut short between two labels is finished by the next', asy
     { old: ['latest', 'previous'], new: ['candidate'], older: ['previous'] },
   ] satisfies Parameters<typeof cut>[0][]) {
     const cloud = cut(channels);
+    const [first] = changes(await planPromote(cloud, BASE, undefined)).map(renderMove);
+    t.true(['one: latest old → new', 'one: previous older → old'].includes(first as string), first);
     await carryOut(cloud, BASE, await planPromote(cloud, BASE, undefined));
     t.deepEqual(all(cloud), ['new candidate latest', 'old previous', 'older']);
     t.deepEqual(changes(await planPromote(cloud, BASE, undefined)), []);
@@ -161,6 +179,8 @@ test('a move that was cut short between two labels is finished by the next', asy
   await carryOut(remembering, BASE, await planRollback(remembering, BASE));
   t.deepEqual(all(remembering), ['new candidate', 'old', 'older latest']);
   const unclear = cut({ old: ['latest', 'previous'], new: ['candidate', 'latest'], older: ['previous'] });
+  await t.throwsAsync(planRollback(unclear, BASE), { message: /last promotion was cut short/ });
+  unclear.images.reverse();
   await t.throwsAsync(planRollback(unclear, BASE), { message: /last promotion was cut short/ });
   const publishing = cut({ old: ['candidate'], new: ['candidate'] });
   await t.throwsAsync(planPromote(publishing, BASE, undefined), {

@@ -94,6 +94,25 @@ test.serial('of several by one name a sound one counts, and one that is proven',
   cloud.images.push({ ...published(image), run: 'ours', imageId: 'ours', proven: false }, published(image));
   t.like((await publish()).publications, [{ image_id: 'found' }]);
   t.deepEqual([states(), cloud.images.length], [['one failed', 'one recorded'], 1]);
+
+  // Ours was published once, and has lost its label: whoever launched from it goes on.
+  const told = setting(new MemoryCloud('one'));
+  const known = Journal.open(told.dir, publishedOf(told.image));
+  const recorded = { image_id: 'ours', snapshot_id: 'snap-ours', recorded: told.image.created };
+  known.update(known.begin('memory', 'one', 'ours'), { state: 'recorded', ...recorded });
+  told.cloud.images.push({ ...published(told.image), run: 'ours', imageId: 'ours', proven: false });
+  told.cloud.images.push(published(told.image));
+  t.like((await told.publish()).publications, [{ image_id: 'found' }]);
+  t.is(told.cloud.images.length, 2);
+
+  // Its ID is gone, and another of the same run isn't taken for it.
+  const lost = setting(new MemoryCloud('one'));
+  const entry2 = Journal.open(lost.dir, publishedOf(lost.image));
+  const gone = { image_id: 'gone', snapshot_id: 'snap' };
+  entry2.update(entry2.begin('memory', 'one', 'ours'), { state: 'registered', ...gone });
+  lost.cloud.images.push({ ...published(lost.image), run: 'ours', proven: false });
+  await lost.publish();
+  t.deepEqual(lost.states(), ['one removed', 'one recorded']);
 });
 
 test.serial('interrupted before it heard the ID of what it has proven: that is its own', async (t) => {

@@ -95,6 +95,7 @@ test.serial(
       later.cloud.images.push({ ...published(later.image), run: 'a-run', imageId: 'ami', proven: false, ...fact });
       await later.publish().catch(() => {});
       t.is(later.cloud.images.length, 1);
+      t.is(later.cloud.calls.includes('one boot'), !('proven' in fact));
     }
   },
 );
@@ -117,5 +118,37 @@ test.serial('what somebody has proven while it was looked at stays, however the 
     return boot(...inputs);
   };
   await t.throwsAsync(publish(), { message: /stays closed/ });
+  t.is(cloud.images.length, 1);
+});
+
+test.serial(
+  'what can’t be registered is taken back too; what was needed only for a while goes at the end',
+  async (t) => {
+    const { cloud, publish, states } = setting(new MemoryCloud('one'));
+    cloud.failing.set('one register', passing());
+    await t.throwsAsync(publish(), { message: 'a passing fault' });
+    t.deepEqual([cloud.things, states()], [[], ['one failed']]);
+    cloud.failing.clear();
+    const prove = cloud.prove.bind(cloud);
+    cloud.prove = async (region, image) => {
+      const run = cloud.images[0]?.run as string;
+      cloud.things.push({ region, kind: 'instance', id: 'left', run });
+      return prove(region, image);
+    };
+    await publish();
+    t.deepEqual(cloud.things, []);
+  },
+);
+
+test.serial('an image that somebody was told of isn’t taken back, whichever entry it is looked at by', async (t) => {
+  // As at Hetzner: one snapshot, in every location.
+  const { cloud, image, inputs, dir } = setting(new MemoryCloud('one'));
+  const journal = Journal.open(dir, publishedOf(image));
+  const ids = { image_id: 'found', snapshot_id: 'snap' };
+  journal.update(journal.begin('memory', 'two', 'a-run'), { state: 'recorded', recorded: image.created, ...ids });
+  cloud.images.push({ ...published(image), run: 'a-run', proven: false });
+  cloud.console = 'clawdy: almost live ok\n';
+  const patience = { pollMs: 5, bundleMs: 50, liveMs: 50 };
+  await t.throwsAsync(publish({ ...inputs, patience }, new Quiet()), { message: /bundle didn't come/ });
   t.is(cloud.images.length, 1);
 });

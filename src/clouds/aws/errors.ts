@@ -193,11 +193,10 @@ export function explain(error: unknown, what: string): BuildError {
   const said = known?.mute || !message || isForeign(error) ? '' : `: ${clean(message)}`;
   const hint =
     known?.hint ??
-    (AGAIN[code]
-      ? 'it was tried again for minutes; run the same command later, it goes on where it was'
-      : 'run the same command again: it goes on where it was');
+    (AGAIN[code] ? 'it was tried again for minutes: run the same command later' : 'run the same command again');
   return new BuildError('aws', `${what}: ${nameOf(error, code)}${said}`, hint, {
     exitCode: known?.exitCode ?? EXIT.failed,
+    forAll: known === renew || known === keys || known === clock,
   });
 }
 

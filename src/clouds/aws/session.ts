@@ -107,7 +107,7 @@ export async function openSession(regions: string[], times: Times): Promise<Sess
           throw new BuildError(
             'aws',
             `${what}: not done after ${Math.round(limit / 1000)} s`,
-            'look at it in the AWS console; the same command goes on from here',
+            'look at it in the AWS console, then run the same command again',
           );
         await new Promise((resolve) => setTimeout(resolve, pause));
       }

@@ -80,5 +80,6 @@ export function explain(error: unknown, what: string): BuildError {
   const credentials = ['unauthorized', 'forbidden', 'token_readonly'].includes(error.code);
   return new BuildError('hetzner', `${what}: ${error.message} (${error.code})`, hint, {
     exitCode: credentials ? EXIT.input : EXIT.failed,
+    forAll: credentials,
   });
 }

@@ -58,26 +58,25 @@ export async function drop(api: HetznerApi, job: Job): Promise<void> {
 const HARMLESS = ['stop_server', 'shutdown_server', 'create_image'];
 
 /**
- * The server of a finished upload, while it is there and off, and was off ever since. One that was started, by a person or by
- * Hetzner's host, has booted what was written, and has changed it.
+ * The server of a finished upload, while it is there and off, and nobody has started it since: one that was has booted what was
+ * written, and has changed it.
+ * @throws HetznerError `locked` while an action runs on it: it passes, and whoever asks looks at everything anew then.
  */
 export async function writtenServer(api: HetznerApi, job: Job): Promise<number | undefined> {
-  if (job.notes.written !== job.image.rawSha256) return undefined;
-  return api.call('looking for the written server', async () => {
-    const found = await api.servers({ name: nameOf(job, 'upload') });
-    const server = found.find(({ id }) => String(id) === job.notes.server);
-    // It passes; what its action makes of the server is seen afterwards.
-    if (server?.locked) throw new HetznerError('locked', `server ${server.id} is locked`, 423);
-    if (server?.status !== 'off') return undefined;
-    const since = (await api.serverActions(server.id)).filter(({ id }) => id > Number(job.notes['last-action']));
-    return since.every(({ command }) => HARMLESS.includes(command)) ? server.id : undefined;
-  });
+  const { written, server: id, 'last-action': last } = job.notes;
+  if (written !== job.image.rawSha256 || last === undefined) return undefined;
+  const found = await api.servers({ name: nameOf(job, 'upload') });
+  const server = found.find((one) => String(one.id) === id);
+  if (server?.locked) throw new HetznerError('locked', `server ${server.id} is locked`, 423);
+  if (server?.status !== 'off') return undefined;
+  const since = (await api.serverActions(server.id)).filter((action) => action.id > Number(last));
+  return since.every(({ command }) => HARMLESS.includes(command)) ? server.id : undefined;
 }
 
 async function isWritten(api: HetznerApi, job: Job): Promise<boolean> {
   // The snapshot is made of a server whose disk was read back, so that it says the same.
   if ((await snapshotsOf(api, job)).length > 0) return true;
-  return (await writtenServer(api, job)) !== undefined;
+  return (await api.call('looking for the written server', () => writtenServer(api, job))) !== undefined;
 }
 
 async function write(api: HetznerApi, job: UploadJob, disk: RawDisk, work: string): Promise<number> {
