@@ -133,7 +133,11 @@ async function step(
 }
 
 /** @throws BuildError where it isn't this rotation's of this instance, or sealed to another; nothing of it is repeated. */
-async function openCode(parties: Parties, rotation: string, sealed: string): Promise<string> {
+export async function openCode(
+  parties: Pick<Parties, 'identity' | 'instance'>,
+  rotation: string,
+  sealed: string,
+): Promise<string> {
   const decrypter = new Decrypter();
   decrypter.addIdentity(parties.identity);
   let text: string;
@@ -150,6 +154,6 @@ async function openCode(parties: Parties, rotation: string, sealed: string): Pro
   return code;
 }
 
-function broken({ instance: { instance_id: id } }: Parties, why: string): BuildError {
+function broken({ instance: { instance_id: id } }: Pick<Parties, 'instance'>, why: string): BuildError {
   return new BuildError(`rotate ${id}`, why, 'look at the instance before you trust it');
 }
