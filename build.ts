@@ -7,6 +7,7 @@ import { benchCommand } from './src/cli/bench.ts';
 import { cleanCommand } from './src/cli/clean.ts';
 import { devCommand } from './src/cli/dev.ts';
 import { docsCommand } from './src/cli/docs.ts';
+import { keysCommand } from './src/cli/keys.ts';
 import { launchCommand } from './src/cli/launch.ts';
 import { lintCommand } from './src/cli/lint.ts';
 import { logsCommand } from './src/cli/logs.ts';
@@ -44,6 +45,7 @@ for (const command of [
   launchCommand(root),
   opsCommand(),
   rotateCommand(),
+  keysCommand(),
   testCommand(root),
   devCommand(root),
   shellCommand(root),

@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { OVERLAP_S } from '../contract/ops.ts';
 import { decryptWith, encryptTo, type Operator, readOperator } from '../launch/operator.ts';
 import { type InstanceRecord, readRecord, writeRecord } from '../launch/records.ts';
@@ -9,6 +9,7 @@ import { inputError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 import { type Parties, revoke, rotate, rotationOf } from '../rotate/rotate.ts';
 import { agreed } from './agreed.ts';
+import { duration } from './duration.ts';
 
 interface Options extends FleetOptions {
   overlap: number;
@@ -30,7 +31,12 @@ export function rotateCommand(): Command {
   const command = new Command('rotate')
     .description("give instances another auth code: into their records, and the gate's")
     .argument('[instance]', 'its ID; or --all')
-    .option('--overlap <time>', 'how long the old code counts on, as 90s, 10m or 2h', overlap, OVERLAP_S.default)
+    .option(
+      '--overlap <time>',
+      'how long the old code counts on, as 90s, 10m or 2h',
+      duration(OVERLAP_S.most),
+      OVERLAP_S.default,
+    )
     .option('--revoke', 'end the old code at once; traffic is cut until the new one is known', false)
     .option('--plan', 'say how the codes stand, and stop', false)
     .option('--yes', "don't ask", false)
@@ -39,15 +45,6 @@ export function rotateCommand(): Command {
     .action(run);
   for (const option of fleetOptions()) command.addOption(option);
   return command;
-}
-
-const UNIT_S: Record<string, number> = { s: 1, m: 60, h: 3600 };
-
-function overlap(text: string): number {
-  const [, number, unit = ''] = /^(\d{1,5})([smh])$/.exec(text) ?? [];
-  const seconds = Number(number) * (UNIT_S[unit] ?? Number.NaN);
-  if (!(seconds <= OVERLAP_S.most)) throw new InvalidArgumentError('a time up to 24h, as 90s, 10m or 2h');
-  return seconds;
 }
 
 async function run(instance: string | undefined, options: Options): Promise<void> {

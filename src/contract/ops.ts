@@ -45,6 +45,11 @@ export const statusSchema = z.looseObject({
   gate: z.strictObject({ mode: z.string().nullable(), shut: z.string().nullable() }).optional(),
   /** Whether a key is set. */
   openrouterKey: z.boolean().optional(),
+  /** SHA-256 of it, hex. */
+  openrouterKeyDigest: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .nullish(),
 });
 
 export type Status = z.output<typeof statusSchema>;

@@ -37,6 +37,11 @@ export function opsKeyFile(): string {
   return join(xdg('XDG_CONFIG_HOME', '.config'), 'ops_ed25519');
 }
 
+/** Journals of the instances' OpenRouter keys; they hold no key. */
+export function keysDir(): string {
+  return join(xdg('XDG_STATE_HOME', '.local/state'), 'keys');
+}
+
 export function machineDir(id: string): string {
   return join(instancesDir(), checkId(id));
 }

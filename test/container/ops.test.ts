@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
@@ -32,7 +33,7 @@ test.serial('operators ask, set and restart by the channel; whoever has no ops k
     await waitForLine(box, LIVE, LIVE_LIMIT_MS);
     t.like(await now(), {
       ...{ instanceId: 'i-ops', closed: null, selfcheck: { static: true, live: true }, openclaw: 'active' },
-      ...{ gate: { mode: null }, openrouterKey: false },
+      ...{ gate: { mode: null }, openrouterKey: false, openrouterKeyDigest: null },
     });
     // Another instance's key didn't sign it.
     const other = (await box.exec('openssl genpkey -algorithm ed25519 | openssl pkey -pubout')).stdout;
@@ -41,7 +42,7 @@ test.serial('operators ask, set and restart by the channel; whoever has no ops k
     t.deepEqual(await ask(way, 'set-openrouter-key', { key: KEY }), { openrouterKey: true });
     t.is((await box.exec('cat /run/clawdy/keys/key.map')).stdout.trim(), `openrouter ${KEY}`);
     t.is((await box.exec('stat -c "%u %a" /var/lib/clawdy/state/keys/openrouter')).stdout.trim(), '0 600');
-    t.true((await now()).openrouterKey);
+    t.like(await now(), { openrouterKey: true, openrouterKeyDigest: createHash('sha256').update(KEY).digest('hex') });
     for (const key of ['sk-or-short', 'sk-or-v1-with a blank in it', 7, `${KEY}\nopenrouter other`])
       await t.throwsAsync(ask(way, 'set-openrouter-key', { key }), { message: /takes \{"key": sk-or-… or null\}/ });
     t.is((await box.exec('cat /run/clawdy/keys/key.map')).stdout.trim(), `openrouter ${KEY}`, 'nothing is lost');
