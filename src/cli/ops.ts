@@ -15,7 +15,7 @@ interface Options extends FleetOptions {
 }
 
 /** Verbs that only look. */
-const LOOKS = new Set(['status', 'logs', 'selfcheck']);
+const LOOKS = new Set(['status', 'logs', 'selfcheck', 'diagnostics']);
 
 const EXAMPLES = `
 Examples:

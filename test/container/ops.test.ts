@@ -8,7 +8,7 @@ import { status } from '../../src/ops/status.ts';
 import { run } from '../../src/process/run.ts';
 import { waitForLine } from '../../src/verify/stages/ready.ts';
 import { userData } from '../image.ts';
-import { keys, LIVE, LIVE_LIMIT_MS, READY, withBox, work } from './boxes.ts';
+import { keys, LIVE, LIVE_LIMIT_MS, login, READY, withBox, work } from './boxes.ts';
 
 // The operators' channel as `npm run ops` uses it: from this machine, over SSH, with an operator's key and no other.
 
@@ -67,12 +67,49 @@ test.serial('operators ask, set and restart by the channel; whoever has no ops k
     await t.throwsAsync(ask(way, 'no-such-verb', {}), { message: /there is no such verb; there are: logs, reboot/ });
     t.like(await ask(way, 'selfcheck', {}), { live: true, closed: null });
 
+    // What is set stays over a boot: it is in the launch.json that counts.
+    const launched = async () => JSON.parse((await box.exec('cat /var/lib/clawdy/state/launch.json')).stdout);
+    t.deepEqual(await ask(way, 'set-user-keys', { keys: [keys.two] }), { keys: 1 });
+    t.deepEqual((await launched()).userKeys, [keys.two]);
+    t.deepEqual([await login(box, `${port}`, 'two'), await login(box, `${port}`, 'one')], ['clawdy', '']);
+    for (const wrong of [
+      ['ssh-ed25519 AAAA'],
+      [`command="id" ${keys.one}`],
+      [7],
+      keys.one,
+      [`${keys.one}\n${keys.two}`],
+    ])
+      await t.throwsAsync(ask(way, 'set-user-keys', { keys: wrong }), {
+        message: /takes \{"keys"|none that sshd takes/,
+      });
+    t.deepEqual((await launched()).userKeys, [keys.two], 'nothing is lost');
+    t.deepEqual(await ask(way, 'allow', { allowlist: ['192.0.2.7', '2001:db8::/32'] }), { allowlist: 2 });
+    t.is((await box.exec('/usr/lib/clawdy/fail2ban/allowed ssh 192.0.2.7')).exitCode, 0);
+    await t.throwsAsync(ask(way, 'allow', { allowlist: ['everywhere'] }), { message: /allowlist/ });
+    t.is((await box.exec('/usr/lib/clawdy/fail2ban/allowed ssh 192.0.2.7')).exitCode, 0);
+    // Recipient and token go together, and this instance was launched without.
+    await t.throwsAsync(ask(way, 'set-recipient', { recipient: `age1${'q'.repeat(58)}` }), { message: /token/ });
+    const told = (await ask(way, 'diagnostics', {})) as Record<string, unknown>;
+    t.like(told, { closed: null, failedUnits: [] });
+    t.false(JSON.stringify(told).includes(KEY));
+
     // The user's key isn't an operator's, and the other way round.
     const user = join(work, 'user');
     await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', user], { step: 'test' });
     await t.throwsAsync(ask({ ...way, ops_identity_file: user }, 'status', {}), { message: /Permission denied/ });
     const impostor = { ...way, ssh: { port, host_key: `ssh-ed25519 ${'A'.repeat(68)}` } };
     await t.throwsAsync(ask(impostor, 'status', {}), { message: /Host key verification failed/ });
+
+    // An operator's key is replaced by way of both: alone, a wrong one would shut everybody out.
+    const next = join(work, 'next');
+    await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', next], { step: 'test' });
+    const nextKey = readFileSync(`${next}.pub`, 'utf8').trim();
+    await t.throwsAsync(ask(way, 'set-ops-keys', { keys: [nextKey] }), { message: /has to stay/ });
+    await t.throwsAsync(ask(way, 'set-ops-keys', { keys: [] }), { message: /has to stay/ });
+    t.deepEqual(await ask(way, 'set-ops-keys', { keys: [...opsKeys, nextKey] }), { keys: 2 });
+    const nextWay = { ...way, ops_identity_file: next };
+    t.deepEqual(await ask(nextWay, 'set-ops-keys', { keys: [nextKey] }), { keys: 1 });
+    await t.throwsAsync(ask(way, 'status', {}), { message: /Permission denied/ });
 
     // Each is in the journal, and nothing of what was given.
     const journal = (await box.exec(JOURNAL)).stdout;

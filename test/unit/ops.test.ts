@@ -9,6 +9,7 @@ import { opsKeyFile } from '../../src/launch/places.ts';
 import { ask } from '../../src/ops/channel.ts';
 import { readSigned } from '../../src/ops/signed.ts';
 import { BuildError, EXIT } from '../../src/process/errors.ts';
+import { LAYERS } from '../image.ts';
 import { RECORD, ROOT } from './launch-fixture.ts';
 
 const work = mkdtempSync(join(tmpdir(), 'clawdy-ops-test-'));
@@ -89,12 +90,11 @@ test('the box and the contract name the same account, socket and limit, and each
   t.is(documented.length, verbs().length);
 });
 
+/** Folders of the layers' and of every image's own. */
+const SHARES = ['rootfs', ...LAYERS.map(({ name }) => `layers/${name}`)];
 const verbs = () =>
-  ['rootfs', 'layers/03-ssh', 'layers/04-fail2ban', 'layers/07-api-keys']
-    .map((layer) => readFileSync(join(ROOT, layer, 'layer.yaml'), 'utf8'))
-    .flatMap((text) => [...text.matchAll(/\/usr\/lib\/clawdy\/verbs\/([a-z-]+):/g)].map(([, verb]) => verb as string));
-const found = (verb: string) =>
-  verbs().includes(verb) &&
-  ['rootfs', 'layers/04-fail2ban', 'layers/07-api-keys'].some((layer) =>
-    existsSync(join(ROOT, layer, 'rootfs/usr/lib/clawdy/verbs', verb)),
+  SHARES.map((share) => readFileSync(join(ROOT, share, 'layer.yaml'), 'utf8')).flatMap((text) =>
+    [...text.matchAll(/\/usr\/lib\/clawdy\/verbs\/([a-z-]+):/g)].map(([, verb]) => verb as string),
   );
+const found = (verb: string) =>
+  verbs().includes(verb) && SHARES.some((share) => existsSync(join(ROOT, share, 'rootfs/usr/lib/clawdy/verbs', verb)));
