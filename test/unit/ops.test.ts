@@ -91,10 +91,10 @@ test('the box and the contract name the same account, socket and limit, and each
 });
 
 /** Folders of the layers' and of every image's own. */
-const SHARES = ['rootfs', ...LAYERS.map(({ name }) => `layers/${name}`)];
+const SHARES = LAYERS.map(({ dir }) => dir);
 const verbs = () =>
-  SHARES.map((share) => readFileSync(join(ROOT, share, 'layer.yaml'), 'utf8')).flatMap((text) =>
+  SHARES.map((share) => readFileSync(join(share, 'layer.yaml'), 'utf8')).flatMap((text) =>
     [...text.matchAll(/\/usr\/lib\/clawdy\/verbs\/([a-z-]+):/g)].map(([, verb]) => verb as string),
   );
 const found = (verb: string) =>
-  verbs().includes(verb) && SHARES.some((share) => existsSync(join(ROOT, share, 'rootfs/usr/lib/clawdy/verbs', verb)));
+  verbs().includes(verb) && SHARES.some((share) => existsSync(join(share, 'rootfs/usr/lib/clawdy/verbs', verb)));
