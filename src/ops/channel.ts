@@ -5,6 +5,7 @@ import { answerSchema, OPERATORS, REQUEST_LIMIT } from '../contract/ops.ts';
 import type { InstanceRecord } from '../launch/records.ts';
 import { BuildError, inputError } from '../process/errors.ts';
 import { run } from '../process/run.ts';
+import { sshWords } from '../process/ssh.ts';
 
 /** The box's own limit for the longest of its verbs, and some. */
 const ANSWER_LIMIT_MS = 36 * 60_000;
@@ -33,23 +34,10 @@ export async function ask(way: Way, verb: string, args: Record<string, unknown>)
   try {
     const known = join(work, 'known_hosts');
     writeFileSync(known, `[${address}]:${ssh.port} ${ssh.host_key}\n`, { mode: 0o600 });
-    const options = {
-      BatchMode: 'yes',
-      IdentitiesOnly: 'yes',
-      IdentityAgent: 'none',
-      StrictHostKeyChecking: 'yes',
-      HostKeyAlgorithms: 'ssh-ed25519',
-      UserKnownHostsFile: known,
-      GlobalKnownHostsFile: '/dev/null',
-      UpdateHostKeys: 'no',
-      ConnectTimeout: String(CONNECT_LIMIT_S),
-      // A connection that is gone is noticed within a minute.
-      ServerAliveInterval: '15',
-      ServerAliveCountMax: '4',
-      LogLevel: 'ERROR',
-    };
-    const set = Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
-    const words = ['-F', '/dev/null', ...set, '-i', key, '-p', String(ssh.port), `${OPERATORS.name}@${address}`];
+    const words = sshWords({
+      ...{ user: OPERATORS.name, address, port: ssh.port, key },
+      ...{ knownHosts: known, strict: 'yes', connectLimitS: CONNECT_LIMIT_S },
+    });
     const { stdout, stderr } = await run('ssh', words, {
       ...{ step: `ops ${id}`, input: request, timeout: ANSWER_LIMIT_MS },
       // 255 is ssh's own; the others are the channel's, which says the same in words.

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { BuildError } from '../../process/errors.ts';
 import { feed, type RunResult, run, shellQuote } from '../../process/run.ts';
+import { sshWords } from '../../process/ssh.ts';
 
 /** OpenSSH's exit code when the connection, and not the command, failed (ssh(1)). */
 const NOT_CONNECTED = 255;
@@ -71,28 +72,9 @@ export class Ssh {
   }
 
   #words(): string[] {
-    const { address, port, user, key, work } = this.#target;
-    const options = {
-      BatchMode: 'yes',
-      IdentitiesOnly: 'yes',
-      IdentityAgent: 'none',
-      PasswordAuthentication: 'no',
-      KbdInteractiveAuthentication: 'no',
-      StrictHostKeyChecking: 'accept-new',
-      // The rescue system and our image both have one; a single kind leaves no second key to be answered with.
-      HostKeyAlgorithms: 'ssh-ed25519',
-      // Its value is a list, divided by blanks.
-      UserKnownHostsFile: `"${join(work, 'known_hosts')}"`,
-      GlobalKnownHostsFile: '/dev/null',
-      UpdateHostKeys: 'no',
-      ConnectTimeout: String(CONNECT_LIMIT_S),
-      // A connection that is gone is noticed within a minute.
-      ServerAliveInterval: '15',
-      ServerAliveCountMax: '4',
-      LogLevel: 'ERROR',
-    };
-    const set = Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
-    return ['-F', '/dev/null', ...set, '-i', key, '-p', String(port), `${user}@${address}`];
+    const { work, ...way } = this.#target;
+    const knownHosts = join(work, 'known_hosts');
+    return sshWords({ ...way, knownHosts, strict: 'accept-new', connectLimitS: CONNECT_LIMIT_S });
   }
 }
 
