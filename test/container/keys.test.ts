@@ -96,6 +96,8 @@ printf 'nameserver 127.0.0.53\n' >/etc/resolv.conf
 systemctl restart systemd-resolved.service clawdy-keys.service && sleep 3`);
       await serve('openrouter.ai');
       t.is((await ask(box, 'POST', chat)).status, 503);
+      // Put there by hand, it is encrypted and gone.
+      t.is((await box.exec('ls /var/lib/clawdy/state/keys')).stdout, 'instance.pem\ninstance.pub\nopenrouter.cred\n');
       await box.exec('nft insert rule inet clawdy_keys keys tcp dport 443 accept');
 
       const good = await ask(box, 'POST', chat);

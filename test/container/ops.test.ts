@@ -41,7 +41,7 @@ test.serial('operators ask, set and restart by the channel; whoever has no ops k
 
     t.deepEqual(await ask(way, 'set-openrouter-key', { key: KEY }), { openrouterKey: true });
     t.is((await box.exec('cat /run/clawdy/keys/key.map')).stdout.trim(), `openrouter ${KEY}`);
-    t.is((await box.exec('stat -c "%u %a" /var/lib/clawdy/state/keys/openrouter')).stdout.trim(), '0 600');
+    t.is((await box.exec('stat -c "%u %a" /var/lib/clawdy/state/keys/openrouter.cred')).stdout.trim(), '0 600');
     t.like(await now(), { openrouterKey: true, openrouterKeyDigest: createHash('sha256').update(KEY).digest('hex') });
     for (const key of ['sk-or-short', 'sk-or-v1-with a blank in it', 7, `${KEY}\nopenrouter other`])
       await t.throwsAsync(ask(way, 'set-openrouter-key', { key }), { message: /takes \{"key": sk-or-… or null\}/ });

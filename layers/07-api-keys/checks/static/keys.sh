@@ -1,7 +1,7 @@
 #!/bin/sh
 # The instance key and the user's key are root's alone, and the table is there.
 set -eu
-for file in instance.pem openrouter; do
+for file in instance.pem openrouter openrouter.cred; do
   path=/var/lib/clawdy/state/keys/$file
   [ -e "$path" ] || [ "$file" = instance.pem ] || continue
   [ "$(stat -c '%u:%g %a' "$path")" = '0:0 600' ] || {
