@@ -124,8 +124,18 @@ test('a rotation that isn’t finished loses nobody their way in, and no step is
     // Announced, and not used by anybody yet: it stays, over a restart of the gate, and time doesn't end it.
     prepared = await rotationFrom(step({ step: 'prepare' }));
     const { rotation } = prepared;
+    // A worker that wasn't told of it is, before the registry may have it.
+    const forget = `import socket
+s = socket.socket(socket.AF_UNIX)
+s.connect("/run/clawdy-gate/admin.sock")
+s.sendall(b"experimental-mode on; set var proc.code_b expr str(none)\\n")
+s.recv(99)`;
+    t.is((await box.exec(`python3 -I -c '${forget}'`)).exitCode, 0);
+    await refused({ step: 'commit', rotation }, /no such rotation to commit/);
     t.is((await rotationFrom(step({ step: 'announce', rotation }))).phase, 'announced');
     await refused({ step: 'commit', rotation }, /no request with the new code/);
+    const next = await openCode(parties, rotation as string, prepared.sealedCode as string);
+    t.is(await statusOf(gate, next), 200);
     await box.exec('echo 0 >/run/clawdy/codes.deadline; systemctl restart clawdy-gate.service');
     await sleep(7_000);
     t.is(await phase(scene), 'announced');
