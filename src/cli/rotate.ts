@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { OVERLAP_S } from '../contract/ops.ts';
 import { decryptWith, encryptTo, type Operator, readOperator } from '../launch/operator.ts';
-import { type InstanceRecord, readRecord, writeRecord } from '../launch/records.ts';
+import { amendRecord, type InstanceRecord, readRecord } from '../launch/records.ts';
 import { askGate } from '../ops/ask-gate.ts';
 import { ask } from '../ops/channel.ts';
 import { chosenRecords, type FleetOptions, fleetOptions, overFleet, tell } from '../ops/fleet.ts';
@@ -86,9 +86,7 @@ function partiesOf(record: InstanceRecord, { identity, recipient }: Operator, de
     identity,
     registered: () => decryptWith(identity, readRecord(id).code_encrypted),
     register: async (code) => {
-      const code_encrypted = await encryptTo(recipient, code);
-      // Read anew: somebody else may have changed the record meanwhile.
-      writeRecord({ ...readRecord(id), code_encrypted });
+      amendRecord(id, { code_encrypted: await encryptTo(recipient, code) });
     },
     use: (code) => askGate(record, code),
     detail,

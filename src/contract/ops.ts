@@ -22,7 +22,7 @@ export const answerSchema = z.union([
 ]);
 
 /** Begins what the instance key signs, so that no signature of one kind is good for another. */
-export type Purpose = 'status' | 'rotation';
+export type Purpose = 'status' | 'rotation' | 'bans' | 'instance-key' | 'state';
 export const signedAs = (purpose: Purpose) => `clawdy-${purpose}-v1\n`;
 
 /** A text and, where the image has layer 07, the instance key's signature of it in base64. */
@@ -87,3 +87,55 @@ export const sealedCodeSchema = z.strictObject({
 
 /** Seconds that the old code counts after a commit, unless told otherwise; and the most that the box takes. */
 export const OVERLAP_S = { default: 600, most: 24 * 3600 } as const;
+
+const said = {
+  version: z.literal(1),
+  nonce: z.string(),
+  instanceId: z.string(),
+};
+
+/** The result of `bans`: the newest of them, and how many it leaves out. */
+export const bansSchema = z.strictObject({
+  ...said,
+  now: z.iso.datetime(),
+  bans: z
+    .array(
+      z.strictObject({
+        jail: z.string().regex(/^[a-z][a-z-]{0,31}$/),
+        address: z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()]),
+        since: z.iso.datetime(),
+        /** Null: for ever. */
+        until: z.iso.datetime().nullable(),
+      }),
+    )
+    .max(500),
+  more: z.number().int().nonnegative(),
+});
+
+const publicKey = z.string().max(400).startsWith('-----BEGIN PUBLIC KEY-----\n');
+
+/** The result of `rotate-instance-key`, signed by `instanceKey`, the one that counts. */
+export const instanceKeySchema = z.strictObject({ ...said, instanceKey: publicKey, next: publicKey.nullable() });
+
+/** The result of `state-import`'s `prepare`: to whom another instance seals its state. */
+export const stateRecipientSchema = z.strictObject({
+  ...said,
+  recipient: z.string().regex(/^age1[02-9ac-hj-np-z]{58}$/),
+});
+
+/** The result of `state-import`'s `take`. */
+export const takenSchema = z.strictObject({
+  files: z.number().int().nonnegative(),
+  bytes: z.number().int().nonnegative(),
+  /** How many entries weren't taken, and some of their names, which may be anything. */
+  left: z.number().int().nonnegative(),
+  examples: z.array(z.string()).max(20),
+});
+export type Taken = z.output<typeof takenSchema>;
+
+/** The result of `set-origin-cert`. */
+export const originSchema = z.strictObject({
+  certificate: z.string().startsWith('-----BEGIN CERTIFICATE-----'),
+  certificateRequest: z.string().startsWith('-----BEGIN CERTIFICATE REQUEST-----'),
+  until: z.iso.datetime(),
+});

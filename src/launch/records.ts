@@ -34,6 +34,8 @@ export const recordSchema = z.strictObject({
   ops_identity_file: absolute.nullable().default(null),
   /** PEM, from the bundle: what the instance says about itself is signed with the private half. */
   instance_key: z.string().startsWith('-----BEGIN PUBLIC KEY-----').nullable().default(null),
+  /** The one that takes its place, from when the box has named it until it is known to count. */
+  instance_key_next: z.string().startsWith('-----BEGIN PUBLIC KEY-----').nullable().default(null),
   /** Without the gate in the image, null; so are the next three. */
   gate_url: z.url().nullable(),
   /** PEM; the gate shows this very one. */
@@ -112,6 +114,11 @@ export function listRecords(): { records: InstanceRecord[]; faults: BuildError[]
   }
   records.sort((a, b) => a.created.localeCompare(b.created));
   return { records, faults };
+}
+
+/** Changes what is on file now, which others may have changed since it was read. @throws BuildError (input) as readRecord does. */
+export function amendRecord(id: string, change: Partial<InstanceRecord>): void {
+  writeRecord({ ...readRecord(id), ...change });
 }
 
 export function removeRecord(id: string): void {

@@ -17,18 +17,25 @@ export type Way = Pick<InstanceRecord, 'instance_id' | 'address' | 'ops_identity
   ssh: Pick<InstanceRecord['ssh'], 'port' | 'host_key'>;
 };
 
+/** A connection to the channel: the words for ssh, and the request as its first line. */
+export interface Call {
+  words: string[];
+  line: string;
+}
+
 /**
- * Puts one request to an instance's operators' channel, over SSH to the host key that its record names. The arguments go by
- * standard input alone.
- *
- * @returns the verb's result.
- * @throws BuildError (input) where this operator has no key for it; else with the box's own words, or why it wasn't reached.
+ * Does something over SSH with an instance's operators' channel, to the host key that its record names.
+ * @throws BuildError (input) where this operator has no key for it, or the arguments are too long.
  */
-export async function ask(way: Way, verb: string, args: Record<string, unknown>): Promise<unknown> {
-  const { instance_id: id, address, ops_identity_file: key, ssh } = way;
+export async function withCall<T>(
+  { instance_id: id, address, ops_identity_file: key, ssh }: Way,
+  verb: string,
+  args: Record<string, unknown>,
+  use: (call: Call) => Promise<T>,
+): Promise<T> {
   if (!key) throw inputError('ops', `${id} was launched without an operator's key`, 'launch it anew');
-  const request = JSON.stringify({ verb, args });
-  if (Buffer.byteLength(request) > REQUEST_LIMIT)
+  const line = `${JSON.stringify({ verb, args })}\n`;
+  if (Buffer.byteLength(line) > REQUEST_LIMIT)
     throw inputError('ops', `the arguments have more than ${REQUEST_LIMIT} bytes`, 'see docs/ops.md');
   const work = mkdtempSync(join(tmpdir(), 'clawdy-ops-'));
   try {
@@ -38,18 +45,31 @@ export async function ask(way: Way, verb: string, args: Record<string, unknown>)
       ...{ user: OPERATORS.name, address, port: ssh.port, key },
       ...{ knownHosts: known, strict: 'yes', connectLimitS: CONNECT_LIMIT_S },
     });
-    const { stdout, stderr } = await run('ssh', words, {
-      ...{ step: `ops ${id}`, input: request, timeout: ANSWER_LIMIT_MS },
-      // 255 is ssh's own; the others are the channel's, which says the same in words.
-      ok: [0, 1, 2, 255],
-    });
-    return resultOf(id, verb, stdout, stderr);
+    return await use({ words, line });
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
 }
 
-function resultOf(id: string, verb: string, stdout: string, stderr: string): unknown {
+/**
+ * Puts one request to an instance. The arguments go by standard input alone.
+ *
+ * @returns the verb's result.
+ * @throws BuildError as withCall does; and with the box's own words, or why it wasn't reached.
+ */
+export function ask(way: Way, verb: string, args: Record<string, unknown>): Promise<unknown> {
+  return withCall(way, verb, args, async ({ words, line }) => {
+    const { stdout, stderr } = await run('ssh', words, {
+      ...{ step: `ops ${way.instance_id}`, input: line, timeout: ANSWER_LIMIT_MS },
+      // 255 is ssh's own; the others are the channel's, which says the same in words.
+      ok: [0, 1, 2, 255],
+    });
+    return resultOf(way.instance_id, verb, stdout, stderr);
+  });
+}
+
+/** @throws BuildError where the answer isn't a good one. */
+export function resultOf(id: string, verb: string, stdout: string, stderr: string): unknown {
   const step = `ops ${id}`;
   const answer = answerSchema.safeParse(parse(stdout));
   if (!answer.success) {

@@ -4,8 +4,12 @@ import { type Purpose, signedAs, signedSchema } from '../contract/ops.ts';
 import type { InstanceRecord } from '../launch/records.ts';
 import { BuildError } from '../process/errors.ts';
 
+/** Whose word it is: in the middle of a rotation of its key, either may be the one that counts. */
+export type Signer = Pick<InstanceRecord, 'instance_id' | 'instance_key'> &
+  Partial<Pick<InstanceRecord, 'instance_key_next'>>;
+
 /** What an answer has to fit. */
-export interface Expected extends Pick<InstanceRecord, 'instance_id' | 'instance_key'> {
+export interface Expected extends Signer {
   /** For what the instance signed it. */
   purpose: Purpose;
   /** That was asked with. */
@@ -19,7 +23,7 @@ export interface Expected extends Pick<InstanceRecord, 'instance_id' | 'instance
 export function readSigned<Schema extends z.ZodType<{ nonce: string; instanceId: string }>>(
   result: unknown,
   schema: Schema,
-  { instance_id: id, instance_key: key, purpose, nonce }: Expected,
+  { instance_id: id, instance_key: key, instance_key_next: next, purpose, nonce }: Expected,
 ): z.output<Schema> {
   const refused = (why: string) =>
     new BuildError(
@@ -31,7 +35,8 @@ export function readSigned<Schema extends z.ZodType<{ nonce: string; instanceId:
   if (!signed.success) throw refused(`it has another form: ${z.prettifyError(signed.error)}`);
   const { body, signature } = signed.data;
   // An image without layer 07 has no such key, and its record none.
-  if (key && !(signature && isSignedBy(key, purpose, body, signature)))
+  const signers = key ? [key, ...(next ? [next] : [])] : [];
+  if (key && !(signature && signers.some((signer) => isSignedBy(signer, purpose, body, signature))))
     throw refused(signature ? "the signature isn't the instance's" : "it isn't signed");
   const parsed = schema.safeParse(parse(body));
   if (!parsed.success) throw refused(`it has another form: ${z.prettifyError(parsed.error)}`);

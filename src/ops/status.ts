@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Status, statusSchema } from '../contract/ops.ts';
-import type { InstanceRecord } from '../launch/records.ts';
 import { ask, type Way } from './channel.ts';
-import { readSigned } from './signed.ts';
+import { readSigned, type Signer } from './signed.ts';
 
 /** What an answer has to repeat, so that an old one can't be played again. */
 export const newNonce = () => randomBytes(18).toString('base64url');
@@ -11,7 +10,7 @@ export const newNonce = () => randomBytes(18).toString('base64url');
  * Asks an instance how it is, and believes only what its own key has signed for this very question.
  * @throws BuildError where it can't be reached, or the answer isn't to be believed.
  */
-export async function status(way: Way & Pick<InstanceRecord, 'instance_key'>): Promise<Status> {
+export async function status(way: Way & Signer): Promise<Status> {
   const nonce = newNonce();
   return readSigned(await ask(way, 'status', { nonce }), statusSchema, { ...way, purpose: 'status', nonce });
 }

@@ -1,14 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Decrypter } from 'age-encryption';
 import { type Rotation, rotationSchema, sealedCodeSchema } from '../contract/ops.ts';
-import type { InstanceRecord } from '../launch/records.ts';
-import { readSigned } from '../ops/signed.ts';
+import { readSigned, type Signer } from '../ops/signed.ts';
 import { newNonce } from '../ops/status.ts';
 import { BuildError } from '../process/errors.ts';
 
 /** What a rotation goes through: the instance, who keeps its code, and who uses it. */
 export interface Parties {
-  instance: Pick<InstanceRecord, 'instance_id' | 'instance_key'>;
+  instance: Signer;
   /** Puts a request to the instance's `rotate-auth-code`. */
   ask: (args: Record<string, unknown>) => Promise<unknown>;
   /** The operator's age identity, to which codes are sealed. */

@@ -29,6 +29,7 @@ export const RECORD: InstanceRecord = {
     identity_file: '/keys/with space',
   },
   ops_identity_file: '/keys/ops',
+  instance_key_next: null,
   instance_key: '-----BEGIN PUBLIC KEY-----',
   gate_url: 'https://localhost:40001/',
   gate_certificate: '-----BEGIN CERTIFICATE-----',

@@ -205,6 +205,7 @@ async function enrol(
         identity_file: key.privateFile ?? null,
       },
       ops_identity_file: opsKey.privateFile,
+      instance_key_next: null,
       instance_key: bundle.instanceKey ?? null,
       gate_url: gateUrl,
       gate_certificate: bundle.gate?.certificate ?? null,
