@@ -7,6 +7,7 @@ import { benchCommand } from './src/cli/bench.ts';
 import { cleanCommand } from './src/cli/clean.ts';
 import { devCommand } from './src/cli/dev.ts';
 import { docsCommand } from './src/cli/docs.ts';
+import { edgeCommand } from './src/cli/edge.ts';
 import { keysCommand } from './src/cli/keys.ts';
 import { launchCommand } from './src/cli/launch.ts';
 import { lintCommand } from './src/cli/lint.ts';
@@ -46,6 +47,7 @@ for (const command of [
   opsCommand(),
   rotateCommand(),
   keysCommand(),
+  edgeCommand(),
   testCommand(root),
   devCommand(root),
   shellCommand(root),

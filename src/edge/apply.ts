@@ -1,0 +1,106 @@
+import { dirname } from 'node:path';
+import type { Cloudflare } from 'cloudflare';
+import { BuildError, inputError } from '../process/errors.ts';
+import { all, asked } from './api.ts';
+import type { Change, Context, Part } from './change.ts';
+import { limitsOf } from './limits.ts';
+import { access } from './parts/access.ts';
+import { bots } from './parts/bots.ts';
+import { dns } from './parts/dns.ts';
+import { originPulls } from './parts/origin-pulls.ts';
+import { rules } from './parts/rules.ts';
+import { settings } from './parts/settings.ts';
+import { readZone } from './zone.ts';
+
+/** In the order in which they are put in place: what protects comes before what leads visitors there. */
+export const PARTS: Part[] = [settings, originPulls, rules, bots, access, dns];
+
+/** What is to be done in one part. */
+export interface Planned {
+  part: string;
+  changes: Change[];
+}
+
+/**
+ * @param file zone.yaml.
+ * @throws BuildError (input) where there is no such zone, or its plan isn't known.
+ */
+export async function openZone(
+  api: Cloudflare,
+  file: string,
+  detail: (text: string) => void = () => {},
+): Promise<Context> {
+  const zone = readZone(file);
+  const [there, more] = await asked(
+    `looking for the zone ${zone.zone}`,
+    ['Zone: Read'],
+    all(api.zones.list({ name: zone.zone })),
+  );
+  if (!there || more)
+    throw inputError(
+      'edge',
+      `the token sees ${there ? 'several zones' : 'no zone'} ${zone.zone}`,
+      'it needs Zone: Read for this very zone',
+    );
+  const outside = [...zone.origins.map(({ name }) => name), ...(zone.access ? [zone.access.domain] : [])].find(
+    (name) => name !== zone.zone && !name.endsWith(`.${zone.zone}`),
+  );
+  if (outside) throw inputError('edge', `${outside} isn't in the zone ${zone.zone}`, `correct ${file}`);
+  const { legacy_id } = (there as { plan?: { legacy_id?: string } }).plan ?? {};
+  return {
+    ...{
+      api,
+      zone,
+      folder: dirname(file),
+      zoneId: there.id,
+      accountId: there.account.id ?? '',
+      limits: limitsOf(legacy_id),
+    },
+    detail,
+  };
+}
+
+/** All that isn't as zone.yaml wants it; changes nothing. @throws BuildError, before anything is changed, for what the plan doesn't have. */
+export async function planZone(context: Context): Promise<Planned[]> {
+  return plannedBy(context, (part) => part.changes(context));
+}
+
+/** All that is ours. */
+export async function planRemoval(context: Context): Promise<Planned[]> {
+  return (await plannedBy(context, (part) => part.removal(context))).reverse();
+}
+
+async function plannedBy(context: Context, of: (part: Part) => Promise<Change[]>): Promise<Planned[]> {
+  const planned: Planned[] = [];
+  for (const part of PARTS) {
+    context.detail(part.name);
+    planned.push({ part: part.name, changes: await of(part) });
+  }
+  return planned;
+}
+
+/**
+ * Does what was planned, and looks again: what is still otherwise is an error. Cut anywhere, the next plan has the rest.
+ * @param again plans anew, of the same kind.
+ */
+export async function applyPlan(
+  planned: Planned[],
+  again: () => Promise<Planned[]>,
+  around: (change: Change, apply: () => Promise<unknown>) => Promise<unknown>,
+): Promise<number> {
+  let done = 0;
+  for (const { changes } of planned) {
+    for (const change of changes) {
+      await around(change, change.apply);
+      done++;
+    }
+  }
+  const left = done === 0 ? [] : (await again()).flatMap(({ changes }) => changes);
+  if (left.length > 0)
+    throw new BuildError(
+      'edge',
+      `Cloudflare has taken it otherwise: ${left.map(({ name }) => name).join(', ')}`,
+      'npm run edge -- plan shows what it says now; somebody else may be changing the zone',
+    );
+  return done;
+}
