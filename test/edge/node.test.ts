@@ -1,0 +1,3 @@
+import { declare } from './cases.ts';
+
+declare('node');
