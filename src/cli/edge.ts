@@ -9,6 +9,7 @@ import { perform } from '../ops/verbs.ts';
 import { BuildError, inputError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 import { agreed } from './agreed.ts';
+import { addProxyCommands } from './edge-proxy.ts';
 
 interface Options {
   zone: string;
@@ -22,13 +23,15 @@ Examples:
   npm run edge -- apply --yes                      makes it so; an interrupted one is finished by the same command
   npm run -s edge -- drift --json                  as plan; exit code 1 where there is any
   npm run edge -- certificates --yes               each instance's, of Cloudflare's CA for origins, renewed in time
+  npm run edge -- push alice                       alice's code, owner and shares, of edge.yaml, into the auth proxy's registry
+  npm run edge -- serve                            the auth proxy as a server of one's own
   npm run edge -- destroy                          takes away all that is ours; settings stay
 
 CLOUDFLARE_API_TOKEN is taken from the environment; docs/edge-zone.md lists what it needs. npm run doctor -- --zone zone.yaml tries it.`;
 
 export function edgeCommand(): Command {
   const command = new Command('edge')
-    .description('the zone at Cloudflare, as zone.yaml wants it')
+    .description('the zone at Cloudflare as zone.yaml wants it, and the auth proxy')
     .addHelpText('after', EXAMPLES);
   const add = (
     name: string,
@@ -66,6 +69,7 @@ export function edgeCommand(): Command {
     (context, options, progress) => change(context, options, progress, () => planRemoval(context)),
   );
   add('certificates', "give the instances of zone.yaml certificates of Cloudflare's CA for origins", certificates);
+  addProxyCommands(command);
   return command;
 }
 

@@ -1,5 +1,7 @@
 import { Command } from 'commander';
 import { OVERLAP_S } from '../contract/ops.ts';
+import { type Inventory, push, readInventory, slugsOf } from '../edge/inventory.ts';
+import { loadEdgeSecrets } from '../edge/secrets.ts';
 import { decryptWith, encryptTo, type Operator, readOperator } from '../launch/operator.ts';
 import { amendRecord, type InstanceRecord, readRecord } from '../launch/records.ts';
 import { askGate } from '../ops/ask-gate.ts';
@@ -17,6 +19,7 @@ interface Options extends FleetOptions {
   plan: boolean;
   yes: boolean;
   json: boolean;
+  edge?: string;
 }
 
 const EXAMPLES = `
@@ -38,6 +41,7 @@ export function rotateCommand(): Command {
       OVERLAP_S.default,
     )
     .option('--revoke', 'end the old code at once; traffic is cut until the new one is known', false)
+    .option('--edge <file>', "the auth proxy's inventory, edge.yaml: the new code goes into its registry, too")
     .option('--plan', 'say how the codes stand, and stop', false)
     .option('--yes', "don't ask", false)
     .option('--json', 'the results, and only they, on standard output', false)
@@ -61,13 +65,14 @@ async function run(instance: string | undefined, options: Options): Promise<void
     return tell(rows, 'looking', json);
   }
   const operator = await readOperator();
+  const inventory = options.edge === undefined ? undefined : readInventory(options.edge);
   const names = records.map(({ instance_id }) => instance_id).join(', ');
   const question = options.revoke
     ? `cut the traffic of ${names}, and give them other codes?`
     : `give ${names} other codes?`;
   if (!yes && !(await agreed('rotate', question))) return;
   const rows = await overFleet(records, 'rotate', options, progress, async (record, detail) => {
-    const parties = partiesOf(record, operator, detail);
+    const parties = partiesOf(record, operator, detail, inventory);
     const { rotation, secondsLeft } = options.revoke
       ? await revoke(parties)
       : await rotate(parties, { overlapSeconds: options.overlap });
@@ -78,7 +83,12 @@ async function run(instance: string | undefined, options: Options): Promise<void
 
 const asker = (record: InstanceRecord) => (args: Record<string, unknown>) => ask(record, 'rotate-auth-code', args);
 
-function partiesOf(record: InstanceRecord, { identity, recipient }: Operator, detail: (text: string) => void): Parties {
+function partiesOf(
+  record: InstanceRecord,
+  { identity, recipient }: Operator,
+  detail: (text: string) => void,
+  inventory: Inventory | undefined,
+): Parties {
   const id = record.instance_id;
   return {
     instance: record,
@@ -86,7 +96,10 @@ function partiesOf(record: InstanceRecord, { identity, recipient }: Operator, de
     identity,
     registered: () => decryptWith(identity, readRecord(id).code_encrypted),
     register: async (code) => {
+      // First on record: what the proxy has can be pushed again from there.
       amendRecord(id, { code_encrypted: await encryptTo(recipient, code) });
+      if (!inventory) return;
+      for (const slug of slugsOf(inventory, id)) await push(inventory, slug, record, code, loadEdgeSecrets());
     },
     use: (code) => askGate(record, code),
     detail,

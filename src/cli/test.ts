@@ -11,7 +11,7 @@ import { type Choice, prepareProof, runProof } from '../verify/proof.ts';
 import { isGreen } from '../verify/report/schema.ts';
 import { lint } from './lint.ts';
 
-const SUITES = ['unit', 'container', 'cloud', 'vm', 'claims'] as const;
+const SUITES = ['unit', 'edge', 'container', 'cloud', 'vm', 'claims'] as const;
 /** Bakes again from nothing: only with `--full`. */
 const FULL = ['e2e'] as const;
 
@@ -19,7 +19,7 @@ const FULL = ['e2e'] as const;
  * Files at a time, on two cores. A container's boot leaves one of them idle half of the time, as the claims' two lanes do; each
  * file has a network of its own. Machines take both cores, and measure time.
  */
-const AT_ONCE: Record<string, number> = { container: 2, cloud: 2 };
+const AT_ONCE: Record<string, number> = { container: 2, cloud: 2, edge: 2 };
 
 interface Tally {
   passed: number;
@@ -33,7 +33,7 @@ const nothing = (): Tally => ({ passed: 0, failed: 0, skipped: 0, failures: [] }
 
 export function testCommand(root: string): Command {
   return new Command('test')
-    .description('lint, then prove the newest image: unit, container, cloud and VM tests, and every claim')
+    .description('lint, then prove the newest image: unit, edge, container, cloud and VM tests, and every claim')
     .addArgument(
       new Argument(
         '[suites...]',

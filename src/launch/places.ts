@@ -45,3 +45,8 @@ export function keysDir(): string {
 export function machineDir(id: string): string {
   return join(instancesDir(), checkId(id));
 }
+
+/** The keys and the token of the auth proxy's registry. */
+export function edgeFile(): string {
+  return join(xdg('XDG_CONFIG_HOME', '.config'), 'edge.json');
+}

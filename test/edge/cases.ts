@@ -2,7 +2,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import test from 'ava';
 import type { WebSocket } from 'ws';
-import { type Answer, type Asked, type Place, type Scene, until, withScene } from './scene.ts';
+import type { Place } from './proxy.ts';
+import { type Answer, type Asked, type Scene, until, withScene } from './scene.ts';
 
 // What an auth proxy owes, whichever place it runs in. Each attack stands beside the same request without it, which gets through.
 

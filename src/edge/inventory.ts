@@ -1,0 +1,85 @@
+import { z } from 'zod';
+import { sealCode } from '../../layers/06-cloudflare/edge/core/envelope.ts';
+import { type Entry, entrySchema, OWN_PATH } from '../contract/edge.ts';
+import type { InstanceRecord } from '../launch/records.ts';
+import { readYaml } from '../manifest/yaml-file.ts';
+import { BuildError, inputError } from '../process/errors.ts';
+import type { OperatorEdge } from './secrets.ts';
+
+const { owner, shares, origin, apps } = entrySchema.shape;
+
+/** Whose instances an auth proxy leads to; edge.yaml, closed. What is secret comes from records. */
+const inventorySchema = z.strictObject({
+  version: z.literal(1),
+  /** Where people sign in: `https://auth.<UI domain>`. */
+  proxy: z.url({ protocol: /^https$/ }),
+  /** By their slugs: an instance is `https://<slug>.<UI domain>`. */
+  instances: z.record(z.string(), z.strictObject({ instance: z.string().min(1), origin, owner, shares, apps })),
+});
+export type Inventory = z.output<typeof inventorySchema>;
+
+/** @throws BuildError (input) naming file, line and remedy. */
+export function readInventory(file: string): Inventory {
+  return readYaml(file, inventorySchema, 'edge');
+}
+
+/** The slugs of an instance. */
+export function slugsOf({ instances }: Inventory, id: string): string[] {
+  return Object.entries(instances).flatMap(([slug, { instance }]) => (instance === id ? [slug] : []));
+}
+
+/** Milliseconds. */
+const ANSWER_MS = 30_000;
+
+/**
+ * Writes an instance into the proxy's registry. The code leaves this machine sealed; only the proxy has the key.
+ * @param code that its gate takes.
+ * @param revoked nobody gets through any more.
+ * @throws BuildError where the proxy isn't reached or doesn't take it.
+ */
+export async function push(
+  { proxy, instances }: Inventory,
+  slug: string,
+  record: Pick<InstanceRecord, 'gate_certificate'>,
+  code: string,
+  { token, kid, secrets }: OperatorEdge,
+  revoked = false,
+): Promise<void> {
+  const known = instances[slug];
+  if (!known)
+    throw inputError(
+      'edge',
+      `no instance has the slug ${slug}`,
+      `there are: ${Object.keys(instances).join(', ') || 'none'}`,
+    );
+  const { instance: _, ...rest } = known;
+  const parsed = entrySchema.safeParse({
+    ...{ version: 1, slug, revision: Date.now(), certificate: record.gate_certificate, revoked, ...rest },
+    sealed: await sealCode(slug, code, kid, secrets.codes),
+  } satisfies Record<keyof Entry, unknown>);
+  if (!parsed.success) throw inputError('edge', `${slug}: ${z.prettifyError(parsed.error)}`, 'correct edge.yaml');
+  let said: string;
+  try {
+    const answer = await fetch(new URL(`${OWN_PATH}registry/${slug}`, proxy), {
+      ...{
+        method: 'PUT',
+        body: JSON.stringify(parsed.data),
+        signal: AbortSignal.timeout(ANSWER_MS),
+        redirect: 'error',
+      },
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    });
+    if (answer.ok) return;
+    said = `${answer.status} ${(await answer.text()).slice(0, 100)}`;
+  } catch (error) {
+    said =
+      error instanceof Error
+        ? `${error.message}${error.cause instanceof Error ? `: ${error.cause.message}` : ''}`
+        : String(error);
+  }
+  throw new BuildError(
+    'edge',
+    `the auth proxy doesn't take ${slug}: ${said}`,
+    'what it had counts on; the same command tries again',
+  );
+}
