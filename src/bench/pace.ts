@@ -28,6 +28,36 @@ export function compare(gate: readonly Pace[], bare: readonly Pace[]): GateBench
   return gateBenchSchema.parse({ ...sides, ratio: round(sides.gate.rps / sides.bare.rps, 2) });
 }
 
+const latency = z.strictObject({
+  /** Milliseconds that an answer takes, one after the other. */
+  mean_ms: z.number().positive(),
+  p99_ms: z.number().nonnegative(),
+});
+
+/** What `npm run -s bench -- edge --json` prints (docs/bench.md). */
+export const edgeBenchSchema = z.strictObject({
+  proxy: latency,
+  bare: latency,
+  /** proxy.mean_ms / bare.mean_ms, two decimals. */
+  ratio: z.number().positive(),
+  /** What the proxy adds. */
+  added_ms: z.number(),
+});
+
+export type Latency = z.output<typeof latency>;
+export type EdgeBench = z.output<typeof edgeBenchSchema>;
+
+/** Medians of each side's rounds, their ratio, and what is added. */
+export function compareEdge(proxy: readonly Latency[], bare: readonly Latency[]): EdgeBench {
+  const middle = (all: readonly Latency[]): Latency => ({
+    mean_ms: round(median(all.map(({ mean_ms }) => mean_ms)), 2),
+    p99_ms: round(median(all.map(({ p99_ms }) => p99_ms)), 1),
+  });
+  const sides = { proxy: middle(proxy), bare: middle(bare) };
+  const [one, other] = [sides.proxy.mean_ms, sides.bare.mean_ms];
+  return edgeBenchSchema.parse({ ...sides, ratio: round(one / other, 2), added_ms: round(one - other, 2) });
+}
+
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const upper = sorted[sorted.length >> 1] as number;

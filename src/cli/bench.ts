@@ -49,6 +49,26 @@ export function benchCommand(root: string): Command {
       const result = await runGateBench(resolve(root, options.image), options, new Progress());
       print(options.json ? JSON.stringify(result) : renderGate(result));
     });
+  command
+    .command('edge')
+    .description(
+      "what the auth proxy adds to a request's time, in Cloudflare's runtime, beside a Worker that only passes on",
+    )
+    .option('--rounds <n>', 'measurements of each; the medians count', count, 5)
+    .option('--seconds <n>', 'that each takes', count, 8)
+    .option('--json', 'the result, and only it, on standard output', false)
+    .action(async (options: { rounds: number; seconds: number; json: boolean }) => {
+      // Stands on the tests' fakes, which no other command needs.
+      const { runEdgeBench } = await import('../../test/bench/edge.ts');
+      const result = await runEdgeBench(options, new Progress());
+      const { proxy, bare, ratio, added_ms } = result;
+      const text = [
+        `proxy  ${proxy.mean_ms} ms a request, p99 ${proxy.p99_ms} ms`,
+        `bare   ${bare.mean_ms} ms a request, p99 ${bare.p99_ms} ms`,
+        `ratio ${ratio}, ${added_ms} ms more`,
+      ];
+      print(options.json ? JSON.stringify(result) : text.join('\n'));
+    });
   return command;
 }
 

@@ -16,12 +16,27 @@ export type Place = 'worker' | 'node';
 export const startProxy = (place: Place, ...rest: Parameters<Started>) =>
   (place === 'node' ? startNode : startWorker)(...rest);
 
+/** Beside it, a Worker that passes requests on and does nothing more: from this port to that origin. Of the Worker's place alone. */
+interface Bare {
+  port: number;
+  origin: string;
+}
+
 type Started = (
   work: string,
   config: EdgeConfig,
   secrets: EdgeSecrets,
   log: (line: string) => void,
+  bare?: Bare,
 ) => Promise<() => Promise<unknown>>;
+
+const PASS = `export default {
+  fetch(request, env) {
+    const url = new URL(request.url);
+    return fetch(new Request(\`https://\${env.ORIGIN}\${url.pathname}\${url.search}\`, request), { redirect: 'manual' });
+  },
+};
+`;
 
 const startNode: Started = async (work, config, secrets, log) => {
   const pair = (name: string) => ({
@@ -40,9 +55,16 @@ const startNode: Started = async (work, config, secrets, log) => {
   return (await serve({ ...options, port: config.port })).close;
 };
 
+const socket = (
+  name: string,
+  port: number,
+) => `(name = "${name}", address = "127.0.0.1:${port}", service = "${name}", https = (
+    tlsOptions = (keypair = (privateKey = embed "site.key", certificateChain = embed "site.crt"))))`;
+
 /** The very bundle that Cloudflare would get, in Cloudflare's own runtime. */
-const startWorker: Started = async (work, config, secrets, log) => {
+const startWorker: Started = async (work, config, secrets, log, bare) => {
   writeFileSync(join(work, 'worker.js'), await bundleWorker());
+  writeFileSync(join(work, 'bare.js'), PASS);
   writeFileSync(join(work, 'config.json'), JSON.stringify(config));
   writeFileSync(join(work, 'secrets.json'), JSON.stringify(secrets));
   writeFileSync(
@@ -54,10 +76,9 @@ const config :Workerd.Config = (
     (name = "network", network = (allow = ["public", "private", "local"], tlsOptions = (
       trustBrowserCas = false, trustedCertificates = [embed "gate.crt"],
       keypair = (privateKey = embed "client.key", certificateChain = embed "client.crt")))),
-    (name = "disk", disk = (path = "${work}", writable = true)),
+    (name = "disk", disk = (path = "${work}", writable = true)),${bare ? ' (name = "bare", worker = .bare),' : ''}
   ],
-  sockets = [(name = "https", address = "127.0.0.1:${config.port}", service = "main", https = (
-    tlsOptions = (keypair = (privateKey = embed "site.key", certificateChain = embed "site.crt"))))],
+  sockets = [${socket('main', config.port)}${bare ? `, ${socket('bare', bare.port)}` : ''}],
 );
 const main :Workerd.Worker = (
   modules = [(name = "worker", esModule = embed "worker.js")],
@@ -69,6 +90,12 @@ const main :Workerd.Worker = (
   ],
   durableObjectNamespaces = [(className = "RegistryObject", uniqueKey = "registry")],
   durableObjectStorage = (localDisk = "disk"),
+  globalOutbound = "network",
+);
+const bare :Workerd.Worker = (
+  modules = [(name = "worker", esModule = embed "bare.js")],
+  compatibilityDate = "${COMPATIBILITY_DATE}",
+  bindings = [(name = "ORIGIN", text = "${bare?.origin ?? ''}")],
   globalOutbound = "network",
 );
 `,
