@@ -47,7 +47,7 @@ for (const command of [
   opsCommand(),
   rotateCommand(),
   keysCommand(),
-  edgeCommand(),
+  edgeCommand(root),
   testCommand(root),
   devCommand(root),
   shellCommand(root),

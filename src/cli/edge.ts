@@ -29,7 +29,7 @@ Examples:
 
 CLOUDFLARE_API_TOKEN is taken from the environment; docs/edge-zone.md lists what it needs. npm run doctor -- --zone zone.yaml tries it.`;
 
-export function edgeCommand(): Command {
+export function edgeCommand(root: string): Command {
   const command = new Command('edge')
     .description('the zone at Cloudflare as zone.yaml wants it, and the auth proxy')
     .addHelpText('after', EXAMPLES);
@@ -69,7 +69,7 @@ export function edgeCommand(): Command {
     (context, options, progress) => change(context, options, progress, () => planRemoval(context)),
   );
   add('certificates', "give the instances of zone.yaml certificates of Cloudflare's CA for origins", certificates);
-  addProxyCommands(command);
+  addProxyCommands(command, root);
   return command;
 }
 

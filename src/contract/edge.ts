@@ -1,120 +1,153 @@
 /**
- * The auth proxy's registry and settings (docs/edge.md): what the operator's side writes and the proxy reads, wherever it runs.
+ * What the auth proxy (layers/06-cloudflare/edge) and whoever sets it up agree on: its settings, and what its registry says of
+ * an instance (docs/edge.md).
  */
 import { z } from 'zod';
 import { APP_PORTS, RESERVED_PORTS, USER_PATTERN } from './gate.ts';
 
-/** One label of a host name: an instance is `slug.<UI domain>`, an app of its agent `port--slug.<apps domain>`. */
-export const SLUG = /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/;
-const slug = z
-  .string()
-  .regex(SLUG)
-  .refine((text) => !text.includes('--'), 'must not hold two hyphens in a row');
-const domain = z.string().regex(/^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$/);
-const user = z.string().regex(USER_PATTERN);
+/**
+ * An instance's name in host names. With the longest port and its hyphens it must fit a DNS label (63); two hyphens in a row
+ * part port and name, so a name has none.
+ */
+export const SLUG_PATTERN = /^(?!.*--)[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/;
 
-/** The proxy's own paths, on each of its hosts. */
-export const OWN_PATH = '/.clawdy/';
+/** Host names below our domains that are no instance's. */
+export const RESERVED_SLUGS = ['auth', 'www'] as const;
 
+/** Paths of every host that the proxy answers itself. They never reach an instance. */
+export const OWN_PATHS = '/.clawdy/';
+
+/** @returns whether an app may have the port: not root's, not ours, not SSH's. */
 export function isAppPort(port: number): boolean {
-  if (!Number.isInteger(port) || port < APP_PORTS.first || port > APP_PORTS.last) return false;
-  return !RESERVED_PORTS.some(({ first, last }) => port >= first && port <= last);
+  const reserved = RESERVED_PORTS.some(({ first, last }) => port >= first && port <= last);
+  return Number.isInteger(port) && port >= APP_PORTS.first && port <= APP_PORTS.last && !reserved;
 }
 
-/** A code, encrypted: AES-256-GCM by a key of its own, which is encrypted by the key `kid`; the slug is bound to both. Base64url. */
-export const sealedSchema = z.strictObject({
-  kid: z.string().regex(/^[A-Za-z0-9_-]{1,32}$/),
-  key: z.base64url().max(200),
-  code: z.base64url().max(200),
-});
-export type Sealed = z.output<typeof sealedSchema>;
+const slug = z
+  .string()
+  .regex(SLUG_PATTERN)
+  .refine((name) => !(RESERVED_SLUGS as readonly string[]).includes(name), 'is reserved');
+const user = z.string().regex(USER_PATTERN);
+const base64url = z.string().regex(/^[A-Za-z0-9_-]+$/);
+const keyId = z.string().regex(/^[a-z0-9-]{1,32}$/);
+const domain = z.string().regex(/^(?=.{4,180}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$/);
+/** Seconds since 1970 don't do: two changes in one second need an order. */
+const revision = z.number().int().positive();
 
-/** An instance, as the proxy knows it. */
-export const entrySchema = z.strictObject({
+/** A code under a key of its own, and that key under the key-encryption key `kek`. Each part: 12 bytes of IV, then AES-256-GCM. */
+export const envelopeSchema = z.strictObject({ kek: keyId, key: base64url.max(128), data: base64url.max(256) });
+export type Envelope = z.output<typeof envelopeSchema>;
+
+/** What is said of an instance in the clear. Whoever changes it without the key-encryption key breaks the envelope. */
+export const factsSchema = z.strictObject({
   version: z.literal(1),
   slug,
-  /** Grows with each change: an older one never takes the place of a newer. */
-  revision: z.number().int().positive(),
-  /** Where its gate is: a host name and a port. */
-  origin: z.string().regex(/^[a-z0-9.-]{1,253}(:\d{1,5})?$/),
-  /** PEM of the very certificate that the gate shows, where the proxy can hold it to that. */
-  certificate: z.string().nullable(),
-  sealed: sealedSchema,
+  /** Grows with each change: of two entries the higher one counts. */
+  revision,
+  state: z.literal('live'),
+  instanceId: z.string().regex(/^[A-Za-z0-9._:-]{1,128}$/),
+  origin: z.strictObject({
+    /** A host name or address. For the Worker a host name of the zone, without which Cloudflare doesn't reach it. */
+    host: z.string().regex(/^[A-Za-z0-9.:-]{1,253}$/),
+    port: z.number().int().min(1).max(65_535).default(443),
+    /** The gate's certificate, PEM. The Node server takes no other; a Worker can't be told (Cloudflare judges by its rules). */
+    certificate: z.string().max(8192).startsWith('-----BEGIN CERTIFICATE-----'),
+  }),
   owner: user,
-  /** Who else may use OpenClaw itself. */
-  shares: z.array(user).max(100).default([]),
-  /** Ports that have an app, and with whom it is shared; the owner may use all of them. */
+  /** Who may use the instance beside its owner; not its apps. */
+  shares: z.array(user).max(64),
+  /** Apps that others than the owner may use. The owner reaches every port that an app may have. */
   apps: z
     .array(
-      z.strictObject({
-        port: z.number().refine(isAppPort, 'is not a port that apps may have'),
-        shares: z.array(user).max(100),
-      }),
+      z.strictObject({ port: z.number().refine(isAppPort, "isn't a port of an app"), shares: z.array(user).max(64) }),
     )
-    .max(100)
-    .default([]),
-  /** Nobody gets through any more. */
-  revoked: z.boolean().default(false),
+    .max(64),
 });
+export type Facts = z.output<typeof factsSchema>;
+
+export const liveSchema = factsSchema.extend({ code: envelopeSchema });
+/** What is left of a revoked instance: that nothing older comes back. */
+export const revokedSchema = z.strictObject({ version: z.literal(1), slug, revision, state: z.literal('revoked') });
+export const entrySchema = z.discriminatedUnion('state', [liveSchema, revokedSchema]);
+export type LiveEntry = z.output<typeof liveSchema>;
 export type Entry = z.output<typeof entrySchema>;
 
-/** Who says who somebody is. */
-const session = z.discriminatedUnion('kind', [
-  /** Cloudflare Access, in front of every host of the proxy's. */
+/** Bytes of an entry as JSON: 64 apps with 64 users each don't fit, and nobody has them. */
+export const ENTRY_LIMIT = 128 * 1024;
+
+const issuer = z.url({ protocol: /^https$/ }).refine((url) => !/[?#]/.test(url), 'has a query or fragment');
+
+/** Who says who somebody is, and which claim of the token is the user. */
+const identity = z.enum(['email', 'sub']).default('email');
+/** One, so that no token chooses: Access signs with RS256. */
+const algorithm = z.enum(['RS256', 'ES256']).default('RS256');
+
+export const signInSchema = z.discriminatedUnion('mode', [
   z.strictObject({
-    kind: z.literal('access'),
-    /** `https://<team>.cloudflareaccess.com` */
-    issuer: z.url({ protocol: /^https?$/ }),
-    /** Of the applications: those of the UI's hosts and of the apps'. */
-    audiences: z.array(z.string().min(1)).min(1),
+    mode: z.literal('access'),
+    /** `https://<team>.cloudflareaccess.com`. */
+    issuer,
+    /** The AUD tags of the Access applications before the two domains. */
+    audiences: z.strictObject({ ui: base64url.min(8), apps: base64url.min(8) }),
+    ...{ identity, algorithm },
   }),
-  /** Any OpenID Connect provider. */
   z.strictObject({
-    kind: z.literal('oidc'),
-    issuer: z.url({ protocol: /^https?$/ }),
-    clientId: z.string().min(1),
-    /** Seconds that a session lasts. */
-    seconds: z.number().int().min(60).max(86_400).default(3600),
-    /** For a provider on loopback: no TLS. */
-    insecure: z.boolean().default(false),
+    mode: z.literal('oidc'),
+    issuer,
+    clientId: z.string().min(1).max(256),
+    scope: z.string().default('openid email'),
+    ...{ identity, algorithm },
   }),
 ]);
+export type SignIn = z.output<typeof signInSchema>;
 
-/** The proxy's settings. Secrets stand beside them. */
+/** The registrable part as far as it can be told without the Public Suffix List: the last two labels. */
+const site = (name: string) => name.split('.').slice(-2).join('.');
+
 export const edgeConfigSchema = z
   .strictObject({
-    version: z.literal(1),
-    /** Instances are `slug.<uiDomain>`; `auth.<uiDomain>` is where people sign in. */
+    /** Instances are `<slug>.<uiDomain>`; signing in happens on `auth.<uiDomain>`. */
     uiDomain: domain,
-    /** Apps are `port--slug.<appsDomain>`: another registrable domain, since what an agent writes mustn't ride the UI's cookies. */
+    /** Apps are `<port>--<slug>.<appsDomain>`: another registrable domain, for pages that an agent wrote. */
     appsDomain: domain,
-    session,
-    /** Of the URLs; else than 443 in tests. */
-    port: z.number().int().min(1).max(65_535).default(443),
+    /** As browsers see it. */
+    publicPort: z.number().int().min(1).max(65_535).default(443),
+    signIn: signInSchema,
+    /**
+     * A session's length without Cloudflare Access. The registry ends access sooner; this is how long somebody stays whose
+     * account at the issuer was closed.
+     */
+    sessionSeconds: z
+      .number()
+      .int()
+      .min(1)
+      .max(86_400)
+      .default(4 * 3600),
+    /** How often an open WebSocket is asked whether it still may be. */
+    recheckSeconds: z.number().positive().max(300).default(30),
   })
-  .refine(
-    ({ uiDomain, appsDomain }) =>
-      uiDomain !== appsDomain &&
-      !`.${uiDomain}`.endsWith(`.${appsDomain}`) &&
-      !`.${appsDomain}`.endsWith(`.${uiDomain}`),
-    {
-      message: 'uiDomain and appsDomain must not lie within each other',
-    },
-  );
+  .refine(({ uiDomain, appsDomain }) => site(uiDomain) !== site(appsDomain), {
+    message: 'must be of another registrable domain than uiDomain: agents write what is shown there',
+    path: ['appsDomain'],
+  });
 export type EdgeConfig = z.output<typeof edgeConfigSchema>;
 
-/** The host where people sign in, and the slug that no instance has. */
-export const AUTH_SLUG = 'auth';
+const secretKey = z.strictObject({ id: keyId, key: z.string().regex(/^[A-Za-z0-9_-]{43}$/) });
+/** Keys of 32 bytes, base64url. The first one seals, all open: so they are rotated. */
+const keyRing = z.array(secretKey).min(1).max(4);
+export type KeyRing = z.output<typeof keyRing>;
 
-/** What the proxy is given apart from its settings; all are base64url. */
 export const edgeSecretsSchema = z.strictObject({
-  /** 32 bytes: seals sessions. */
-  session: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
-  /** 32 bytes each, by their names: open the codes of the registry. */
-  codes: z.record(z.string().regex(/^[A-Za-z0-9_-]{1,32}$/), z.string().regex(/^[A-Za-z0-9_-]{43}$/)),
-  /** SHA-256 of the token with which the operator writes the registry. */
-  admin: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
-  /** Of the OIDC client. */
-  client: z.string().min(1).optional(),
+  /** Opens the registry's codes. */
+  keks: keyRing,
+  /** Seals sessions and tickets. */
+  sessionKeys: keyRing,
+  /** Of mode oidc; none for a public client. */
+  clientSecret: z.string().min(1).optional(),
+  /** SHA-256, hex, of the token by which an operator changes the registry; none: it can't be changed from outside. */
+  adminTokenSha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
 });
 export type EdgeSecrets = z.output<typeof edgeSecretsSchema>;

@@ -1,12 +1,12 @@
 import { z } from 'zod';
-import { sealCode } from '../../layers/06-cloudflare/edge/core/envelope.ts';
-import { type Entry, entrySchema, OWN_PATH } from '../contract/edge.ts';
+import { sealEntry } from '../../layers/06-cloudflare/edge/core/envelope.ts';
+import { type Entry, factsSchema, OWN_PATHS } from '../contract/edge.ts';
 import type { InstanceRecord } from '../launch/records.ts';
 import { readYaml } from '../manifest/yaml-file.ts';
 import { BuildError, inputError } from '../process/errors.ts';
 import type { OperatorEdge } from './secrets.ts';
 
-const { owner, shares, origin, apps } = entrySchema.shape;
+const { owner, shares, origin, apps } = factsSchema.shape;
 
 /** Whose instances an auth proxy leads to; edge.yaml, closed. What is secret comes from records. */
 const inventorySchema = z.strictObject({
@@ -14,7 +14,14 @@ const inventorySchema = z.strictObject({
   /** Where people sign in: `https://auth.<UI domain>`. */
   proxy: z.url({ protocol: /^https$/ }),
   /** By their slugs: an instance is `https://<slug>.<UI domain>`. */
-  instances: z.record(z.string(), z.strictObject({ instance: z.string().min(1), origin, owner, shares, apps })),
+  instances: z.record(
+    z.string(),
+    z.strictObject({
+      ...{ instance: z.string().min(1), owner, shares: shares.default([]), apps: apps.default([]) },
+      /** Where its gate is; its certificate is on record. */
+      origin: origin.omit({ certificate: true }),
+    }),
+  ),
 });
 export type Inventory = z.output<typeof inventorySchema>;
 
@@ -33,17 +40,16 @@ const ANSWER_MS = 30_000;
 
 /**
  * Writes an instance into the proxy's registry. The code leaves this machine sealed; only the proxy has the key.
- * @param code that its gate takes.
- * @param revoked nobody gets through any more.
+ * @param code that its gate takes; null revokes the instance: nobody gets through any more.
  * @throws BuildError where the proxy isn't reached or doesn't take it.
  */
 export async function push(
   { proxy, instances }: Inventory,
   slug: string,
   record: Pick<InstanceRecord, 'gate_certificate'>,
-  code: string,
-  { token, kid, secrets }: OperatorEdge,
-  revoked = false,
+  code: string | null,
+  { token, secrets }: OperatorEdge,
+  ask: typeof fetch = fetch,
 ): Promise<void> {
   const known = instances[slug];
   if (!known)
@@ -52,18 +58,24 @@ export async function push(
       `no instance has the slug ${slug}`,
       `there are: ${Object.keys(instances).join(', ') || 'none'}`,
     );
-  const { instance: _, ...rest } = known;
-  const parsed = entrySchema.safeParse({
-    ...{ version: 1, slug, revision: Date.now(), certificate: record.gate_certificate, revoked, ...rest },
-    sealed: await sealCode(slug, code, kid, secrets.codes),
-  } satisfies Record<keyof Entry, unknown>);
-  if (!parsed.success) throw inputError('edge', `${slug}: ${z.prettifyError(parsed.error)}`, 'correct edge.yaml');
+  // Two changes in one millisecond would need a second operator, and the proxy refuses one of them.
+  const revision = Date.now();
+  let entry: Entry = { version: 1, slug, revision, state: 'revoked' };
+  if (code !== null) {
+    const { instance: instanceId, origin, ...rest } = known;
+    const facts = factsSchema.safeParse({
+      ...{ version: 1, slug, revision, state: 'live', instanceId, ...rest },
+      origin: { ...origin, certificate: record.gate_certificate },
+    });
+    if (!facts.success) throw inputError('edge', `${slug}: ${z.prettifyError(facts.error)}`, 'correct edge.yaml');
+    entry = await sealEntry(facts.data, code, secrets.keks);
+  }
   let said: string;
   try {
-    const answer = await fetch(new URL(`${OWN_PATH}registry/${slug}`, proxy), {
+    const answer = await ask(new URL(`${OWN_PATHS}registry/${slug}`, proxy), {
       ...{
         method: 'PUT',
-        body: JSON.stringify(parsed.data),
+        body: JSON.stringify(entry),
         signal: AbortSignal.timeout(ANSWER_MS),
         redirect: 'error',
       },

@@ -35,7 +35,8 @@ sys.argv = ["codes", sys.argv[2]]
 runpy.run_path("/usr/lib/clawdy/gate/codes", run_name="__main__")
 `;
 /** An app of the agent's, which the gate passes on to; OpenClaw needs minutes to start. */
-const APP = 'systemd-run --quiet --uid=7860 --gid=7860 python3 -m http.server --bind 127.0.0.1 3000';
+const APP =
+  'systemd-run --quiet --uid=7860 --gid=7860 python3 -m http.server --bind 127.0.0.1 3000; until ss -Hltn sport = :3000 | grep -q .; do sleep 1; done';
 /** Asks by root's own socket, as the selfcheck does. The code is on standard input. */
 const ASK = `
 import http.client, socket, sys
@@ -55,9 +56,7 @@ async function up(vm: Vm): Promise<void> {
     if (Date.now() > end) throw new Error('the gate never started');
     await sleep(2000);
   }
-  await vm.exec(
-    `${APP}; echo ${quoted(HOLD)} | base64 -d >/run/hold; echo ${quoted(ASK)} | base64 -d >/run/ask; sleep 3`,
-  );
+  await vm.exec(`${APP}; echo ${quoted(HOLD)} | base64 -d >/run/hold; echo ${quoted(ASK)} | base64 -d >/run/ask`);
 }
 
 test.serial('power goes at twenty places of a rotation; the registry’s code gets in after each', async (t) => {

@@ -1,3 +1,4 @@
-import { declare } from './cases.ts';
+import { cases } from './cases.ts';
+import { startNode } from './runtimes.ts';
 
-declare('node');
+cases(startNode);

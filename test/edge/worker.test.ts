@@ -1,3 +1,4 @@
-import { declare } from './cases.ts';
+import { cases } from './cases.ts';
+import { startWorkerd } from './runtimes.ts';
 
-declare('worker');
+cases(startWorkerd);

@@ -1,103 +1,143 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 import { WebSocketServer } from 'ws';
+import { GATE_HEADERS } from '../../src/contract/gate.ts';
+import type { Pair } from './certificates.ts';
 
+/**
+ * A gate and what is behind it, by docs/gate-protocol.md: a client certificate is required; exactly one right code, which is
+ * taken off; answers of its own as JSON. Behind it an echo that shows everything else that has arrived.
+ */
 export interface FakeGate {
   port: number;
-  code: string;
-  /** Every request that came as far as having a client certificate: its line and headers, as they were sent. */
-  seen: { line: string; headers: [string, string][] }[];
-  /** OpenClaw isn't ready. */
-  starting: boolean;
+  /** Codes and the instances that they open. */
+  codes: Map<string, string>;
+  /** `METHOD path`, of every request that came, whatever its code. */
+  seen: string[];
   close(): Promise<void>;
 }
 
-/**
- * A gate as docs/gate-protocol.md describes it, with an OpenClaw behind it that says what it was asked. The real one is met in
- * test/container/edge.test.ts.
- */
-export async function startGate(code: string, tls: { key: string; cert: string; ca: string }): Promise<FakeGate> {
-  const sockets = new WebSocketServer({ noServer: true, handleProtocols: (protocols) => [...protocols][0] ?? false });
-  const server = createServer({ ...tls, requestCert: true, rejectUnauthorized: true });
+/** What the echo says. */
+export interface Echo {
+  instance: string;
+  method: string;
+  path: string;
+  headers: [string, string][];
+  bytes: number;
+  sha256: string;
+}
 
-  /** What the gate itself says, if it does. */
-  const refusal = (incoming: IncomingMessage): [number, string, Record<string, string>] | undefined => {
-    const headers: [string, string][] = [];
-    for (let at = 0; at < incoming.rawHeaders.length; at += 2)
-      headers.push([(incoming.rawHeaders[at] as string).toLowerCase(), incoming.rawHeaders[at + 1] as string]);
-    gate.seen.push({ line: `${incoming.method} ${incoming.url}`, headers });
-    const codes = headers.filter(([name]) => name === 'x-clawdy-code');
-    if (codes.length !== 1 || codes[0]?.[1] !== gate.code) return [401, 'code_required', {}];
-    if (gate.starting) return [503, 'starting', { 'retry-after': '10' }];
-    return undefined;
+const pairs = (raw: string[]) =>
+  Array.from({ length: raw.length / 2 }, (_, index) => [raw[index * 2]?.toLowerCase(), raw[index * 2 + 1]]) as [
+    string,
+    string,
+  ][];
+
+/** @param clientCa whose certificates get in. */
+export async function startFakeGate(server509: Pair, clientCa: string): Promise<FakeGate> {
+  const tls = { cert: server509.certificate, key: server509.key };
+  const server = createServer({ ...tls, ca: clientCa, requestCert: true, rejectUnauthorized: true });
+  const gate = { codes: new Map<string, string>(), seen: [] as string[] };
+  const refuse = (response: ServerResponse, status: number, error: string) => {
+    const body = JSON.stringify({ error });
+    response.writeHead(status, { 'content-type': 'application/json', 'content-length': body.length }).end(body);
   };
-  server.on('request', async (incoming, outgoing) => {
-    const refused = refusal(incoming);
-    if (refused) {
-      const [status, error, more] = refused;
-      const body = JSON.stringify({ error });
-      return void outgoing
-        .writeHead(status, { 'content-type': 'application/json', 'content-length': body.length, ...more })
-        .end(body);
+  /** @returns the instance that the one code opens. */
+  const opened = (incoming: IncomingMessage) => {
+    gate.seen.push(`${incoming.method} ${incoming.url}`);
+    const codes = pairs(incoming.rawHeaders).filter(([name]) => name === GATE_HEADERS.code);
+    return codes.length === 1 ? gate.codes.get(codes[0]?.[1] ?? '') : undefined;
+  };
+  const headersOf = (incoming: IncomingMessage) =>
+    pairs(incoming.rawHeaders).filter(([name]) => name !== GATE_HEADERS.code);
+
+  server.on('request', async (incoming, response) => {
+    const instance = opened(incoming);
+    if (!instance) return refuse(response, 401, 'code_required');
+    const path = (incoming.url ?? '').split('?')[0] ?? '';
+    const special = SPECIAL[path];
+    if (special) return special(incoming, response, refuse);
+    const hash = createHash('sha256');
+    let bytes = 0;
+    for await (const part of incoming) {
+      hash.update(part);
+      bytes += part.length;
     }
-    const { pathname } = new URL(incoming.url ?? '', 'https://gate');
-    if (pathname === '/upload') {
-      const hash = createHash('sha256');
-      let bytes = 0;
-      for await (const chunk of incoming) {
-        hash.update(chunk);
-        bytes += chunk.length;
-      }
-      return void outgoing.end(JSON.stringify({ bytes, sha256: hash.digest('hex') }));
-    }
-    if (pathname === '/stream') {
-      outgoing.writeHead(200, { 'content-type': 'text/event-stream' });
-      for (let at = 0; at < 3; at++) {
-        outgoing.write(`data: ${at}\n\n`);
-        await new Promise((resolve) => setTimeout(resolve, 300));
-      }
-      return void outgoing.end();
-    }
-    if (pathname === '/cookies') {
-      outgoing.setHeader('set-cookie', [
-        'one=1; Path=/',
-        'two=2; Domain=test; HttpOnly',
-        '__Host-clawdy=stolen; Path=/; Secure',
-        'CF_Authorization=x',
-      ]);
-      outgoing.setHeader('x-clawdy-code', gate.code);
-      outgoing.setHeader('cache-control', 'public, s-maxage=9999');
-      return void outgoing.writeHead(302, { location: 'https://elsewhere.example/' }).end();
-    }
-    const body = Buffer.concat(await incoming.toArray()).toString();
-    outgoing.writeHead(200, { 'content-type': 'application/json', etag: '"1"' });
-    outgoing.end(JSON.stringify({ ...gate.seen.at(-1), body }));
+    const { method = '', url = '' } = incoming;
+    const echo: Echo = { instance, method, path: url, headers: headersOf(incoming), bytes, sha256: hash.digest('hex') };
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(echo));
   });
-  server.on('upgrade', (incoming, stream, head) => {
-    const refused = refusal(incoming);
-    if (refused)
-      return void stream.end(`HTTP/1.1 ${refused[0]} Refused\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
-    sockets.handleUpgrade(incoming, stream, head, (socket) => {
-      socket.send('hello');
-      socket.on('message', (data, isBinary) => {
-        if (data.toString() === 'close 4007') socket.close(4007, 'as asked');
-        else socket.send(data, { binary: isBinary });
+
+  const sockets = new WebSocketServer({ noServer: true, handleProtocols: (offered) => [...offered].at(-1) ?? false });
+  server.on('upgrade', (incoming, socket, head) => {
+    if (!opened(incoming)) {
+      const body = '{"error":"code_required"}';
+      const headers = `Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close`;
+      return socket.end(`HTTP/1.1 401 Unauthorized\r\n${headers}\r\n\r\n${body}`);
+    }
+    sockets.handleUpgrade(incoming, socket, head, (browser) => {
+      // At once: what an instance says first must not get lost.
+      browser.send(JSON.stringify({ hello: headersOf(incoming) }));
+      browser.on('message', (data, binary) => {
+        if (String(data) === 'close') browser.close(4100, 'as asked');
+        else browser.send(data, { binary });
       });
     });
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const gate: FakeGate = {
-    ...{ port: (server.address() as AddressInfo).port, code, seen: [], starting: false },
+  return {
+    ...gate,
+    port: (server.address() as AddressInfo).port,
     close: async () => {
-      for (const socket of sockets.clients) socket.terminate();
+      for (const browser of sockets.clients) browser.terminate();
       server.closeAllConnections();
       server.close();
       await once(server, 'close');
     },
   };
-  return gate;
 }
+
+type Special = (
+  incoming: IncomingMessage,
+  response: ServerResponse,
+  refuse: (response: ServerResponse, status: number, error: string) => void,
+) => unknown;
+
+const SPECIAL: Record<string, Special> = {
+  '/starting': (_incoming, response, refuse) => refuse(response, 503, 'starting'),
+  '/app-unreachable': (_incoming, response, refuse) => refuse(response, 502, 'app_unreachable'),
+  '/page': (_incoming, response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<h1>An app</h1>'),
+  '/gzip': (_incoming, response) =>
+    response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync('squeezed '.repeat(500))),
+  '/redirect': (_incoming, response) =>
+    response.writeHead(302, { location: 'https://elsewhere.test/', 'set-cookie': ['a=1; Path=/', 'b=2'] }).end(),
+  '/public': (_incoming, response) =>
+    response.writeHead(200, { 'cache-control': 'public, max-age=60, s-maxage=600', vary: 'Accept' }).end('all'),
+  /** An app that wants to be more than one. */
+  '/wicked': (_incoming, response) =>
+    response
+      .writeHead(200, {
+        'set-cookie': [
+          '__Host-clawdy=planted; Path=/; Secure',
+          '=__Host-clawdy=nameless',
+          'CF_Authorization=planted',
+          'kept=1; Domain=clawdyapps.test; Path=/',
+        ],
+        ...{ 'x-clawdy-user': 'somebody', 'alt-svc': 'h3="elsewhere.test:443"', 'cdn-cache-control': 'max-age=9999' },
+      })
+      .end('wicked'),
+  '/sse': async (_incoming, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    for (let number = 0; number < 3; number++) {
+      response.write(`data: ${number}\n\n`);
+      await sleep(200);
+    }
+    response.end();
+  },
+};

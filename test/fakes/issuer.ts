@@ -1,108 +1,122 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
+import type { Pair } from './certificates.ts';
 
-/** What a token says apart from what the issuer says by itself; undefined leaves a claim out. */
-export type Claims = Record<string, unknown>;
-
+/**
+ * An OIDC issuer that signs in whoever `claims` names, without asking; its keys are where Cloudflare Access has them too. It
+ * refuses what RFC 6749, 7636 and OpenID Connect Core refuse: another redirect URI, a code twice, a wrong verifier or secret.
+ */
 export interface FakeIssuer {
   url: string;
-  /** Who is signed in at the provider, and asks for nothing more. */
-  user: Claims;
-  audience: string;
-  /** A token as Cloudflare Access puts into its header. @param header replaces members of the JOSE header. */
-  access(claims?: Claims, header?: Record<string, unknown>, key?: 'own' | 'foreign' | 'secret'): Promise<string>;
+  clientId: string;
+  clientSecret: string;
+  /** Of the next ID token, beside what the protocol puts there. */
+  claims: JWTPayload;
+  /** Changes a token that is about to be signed. */
+  spoil: ((claims: JWTPayload) => JWTPayload) | undefined;
+  /** Takes a code again, as it must not. */
+  forgetful: boolean;
+  /** Its own key, for tokens as Access would give. */
+  sign(claims: JWTPayload, options?: { expires?: number; notBefore?: number }): Promise<string>;
+  /** The public key in PEM-less form, for attacks with it. */
+  jwk: Awaited<ReturnType<typeof exportJWK>>;
   close(): Promise<void>;
 }
 
-/**
- * Who says who somebody is, in both kinds: Cloudflare Access (its keys at /cdn-cgi/access/certs) and an OpenID Connect provider that knows
- * its user already. Built from OpenID Connect Core 1.0 and Access' page on validating tokens, not from either service.
- */
-export async function startIssuer(): Promise<FakeIssuer> {
-  const audience = randomBytes(32).toString('hex');
-  const pairs = { own: await generateKeyPair('RS256'), foreign: await generateKeyPair('RS256') };
-  const kid = 'key-1';
-  const jwks = { keys: [{ ...(await exportJWK(pairs.own.publicKey)), kid, alg: 'RS256', use: 'sig' }] };
-  const codes = new Map<string, { nonce: string; challenge: string; redirect: string }>();
+const KID = 'fake-1';
 
-  const server = createServer(async (request, response) => {
-    const url = new URL(request.url ?? '', issuer.url);
-    const json = (body: object) =>
-      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
-    if (url.pathname === '/cdn-cgi/access/certs' || url.pathname === '/jwks') return void json(jwks);
-    if (url.pathname === '/.well-known/openid-configuration')
-      return void json({
-        ...{
-          issuer: issuer.url,
-          authorization_endpoint: `${issuer.url}/authorize`,
-          token_endpoint: `${issuer.url}/token`,
-        },
-        ...{
-          jwks_uri: `${issuer.url}/jwks`,
-          response_types_supported: ['code'],
-          id_token_signing_alg_values_supported: ['RS256'],
-        },
-      });
-    if (url.pathname === '/authorize') {
-      const { state, nonce, code_challenge, redirect_uri } = Object.fromEntries(url.searchParams) as Record<
-        string,
-        string
-      >;
-      const code = randomBytes(16).toString('hex');
-      codes.set(code, {
-        nonce: nonce as string,
-        challenge: code_challenge as string,
-        redirect: redirect_uri as string,
-      });
-      const back = new URL(redirect_uri as string);
-      back.searchParams.set('code', code);
-      back.searchParams.set('state', state as string);
-      return void response.writeHead(302, { location: back.href }).end();
-    }
-    if (url.pathname === '/token' && request.method === 'POST') {
-      const form = new URLSearchParams(Buffer.concat(await request.toArray()).toString());
-      const known = codes.get(form.get('code') ?? '');
-      codes.delete(form.get('code') ?? '');
-      const challenge = createHash('sha256')
-        .update(form.get('code_verifier') ?? '')
-        .digest('base64url');
-      if (!known || challenge !== known.challenge || form.get('redirect_uri') !== known.redirect)
-        return void response.writeHead(400, { 'content-type': 'application/json' }).end('{"error":"invalid_grant"}');
-      const claims = { nonce: known.nonce, sub: 'user-1', aud: 'client', ...issuer.user };
-      return void json({ access_token: 'unused', token_type: 'bearer', expires_in: 60, id_token: await token(claims) });
-    }
-    response.writeHead(404).end();
+export async function startFakeIssuer(server509: Pair, redirectUri: () => string): Promise<FakeIssuer> {
+  const { publicKey, privateKey } = await generateKeyPair('RS256');
+  const jwk = { ...(await exportJWK(publicKey)), kid: KID, alg: 'RS256', use: 'sig' };
+  const codes = new Map<string, { nonce: string; challenge: string }>();
+  const server = createServer({ cert: server509.certificate, key: server509.key }, (request, response) => {
+    serve(request, response).catch((error) => {
+      process.stderr.write(`fake issuer: ${error instanceof Error ? error.stack : error}\n`);
+      response.writeHead(500).end();
+    });
   });
+  const answer = (response: ServerResponse, status: number, body: unknown) =>
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 
-  async function token(claims: Claims, header = {}, key: 'own' | 'foreign' | 'secret' = 'own'): Promise<string> {
-    const now = Math.floor(Date.now() / 1000);
-    const all = { iss: issuer.url, iat: now, exp: now + 300, ...claims };
-    const left = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
-    const head = { alg: 'RS256', kid, ...header };
-    if (head.alg === 'none') return `${part(head)}.${part(left)}.`;
-    // HS256 with what everybody knows, the public key.
-    if (key === 'secret')
-      return new SignJWT(left).setProtectedHeader(head).sign(Buffer.from(JSON.stringify(jwks.keys[0])));
-    return new SignJWT(left).setProtectedHeader(head).sign(pairs[key].privateKey);
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
+    const { pathname, searchParams } = new URL(request.url ?? '', issuer.url);
+    if (pathname === '/.well-known/openid-configuration') return answer(response, 200, metadata());
+    if (pathname === '/keys' || pathname === '/cdn-cgi/access/certs') return answer(response, 200, { keys: [jwk] });
+    if (pathname === '/authorize') return authorize(searchParams, response);
+    if (pathname === '/token') return token(request, response);
+    return answer(response, 404, {});
   }
 
+  const metadata = () => ({
+    ...{ issuer: issuer.url, jwks_uri: `${issuer.url}/keys`, authorization_endpoint: `${issuer.url}/authorize` },
+    ...{
+      token_endpoint: `${issuer.url}/token`,
+      response_types_supported: ['code'],
+      subject_types_supported: ['public'],
+    },
+    ...{ id_token_signing_alg_values_supported: ['RS256'], code_challenge_methods_supported: ['S256'] },
+  });
+
+  function authorize(query: URLSearchParams, response: ServerResponse): unknown {
+    const wrong =
+      query.get('client_id') !== issuer.clientId ||
+      query.get('redirect_uri') !== redirectUri() ||
+      query.get('code_challenge_method') !== 'S256' ||
+      !query.get('state');
+    if (wrong) return answer(response, 400, { error: 'invalid_request' });
+    const code = randomBytes(16).toString('base64url');
+    codes.set(code, { nonce: query.get('nonce') ?? '', challenge: query.get('code_challenge') ?? '' });
+    const back = new URLSearchParams({ code, state: query.get('state') as string });
+    return response.writeHead(302, { location: `${redirectUri()}?${back}` }).end();
+  }
+
+  async function token(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
+    let text = '';
+    for await (const part of request) text += part;
+    const query = new URLSearchParams(text);
+    // Both are form-encoded within Basic (RFC 6749, 2.3.1).
+    const basic = Buffer.from(request.headers.authorization?.replace(/^Basic /, '') ?? '', 'base64').toString();
+    if (decodeURIComponent(basic) !== `${issuer.clientId}:${issuer.clientSecret}`)
+      return answer(response, 401, { error: 'invalid_client' });
+    const known = codes.get(query.get('code') ?? '');
+    if (!issuer.forgetful) codes.delete(query.get('code') ?? '');
+    const challenge = createHash('sha256')
+      .update(query.get('code_verifier') ?? '')
+      .digest('base64url');
+    if (!known || known.challenge !== challenge || query.get('redirect_uri') !== redirectUri())
+      return answer(response, 400, { error: 'invalid_grant' });
+    const claims = { aud: issuer.clientId, nonce: known.nonce, ...issuer.claims };
+    const id_token = await issuer.sign(issuer.spoil?.(claims) ?? claims);
+    return answer(response, 200, { access_token: 'unused', token_type: 'Bearer', id_token });
+  }
+
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
   const issuer: FakeIssuer = {
-    ...{ url: '', user: { email: 'owner@example.com', email_verified: true }, audience },
-    access: (claims = {}, header = {}, key = 'own') =>
-      token({ aud: [audience], email: 'owner@example.com', sub: 'user-1', type: 'app', ...claims }, header, key),
+    url: `https://localhost:${(server.address() as AddressInfo).port}`,
+    ...{
+      clientId: 'clawdy-edge',
+      clientSecret: randomBytes(24).toString('base64url'),
+      spoil: undefined,
+      jwk,
+      forgetful: false,
+    },
+    claims: { sub: '1', email: 'owner@example.com', email_verified: true },
+    sign: (claims, { expires, notBefore } = {}) => {
+      const now = Math.floor(Date.now() / 1000);
+      const full = { iss: issuer.url, sub: '1', iat: now, exp: expires ?? now + 600, ...claims };
+      const made = new SignJWT(notBefore ? { ...full, nbf: notBefore } : full);
+      return made.setProtectedHeader({ alg: 'RS256', kid: KID }).sign(privateKey);
+    },
     close: async () => {
       server.closeAllConnections();
       server.close();
       await once(server, 'close');
     },
   };
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  issuer.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return issuer;
 }
-
-const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');

@@ -1,41 +1,80 @@
-import { entrySchema, OWN_PATH } from '../../../../src/contract/edge.ts';
-import { digest, sameText, toBase64url } from './envelope.ts';
+/**
+ * How an operator's inventory reaches the registry: `/.clawdy/registry/<slug>` on the auth host. A token lets somebody in; what
+ * they bring must have been sealed with the key-encryption key as well.
+ */
+import { ENTRY_LIMIT, type Entry, entrySchema, OWN_PATHS, SLUG_PATTERN } from '../../../../src/contract/edge.ts';
+import { StaleEntry } from './entries.ts';
+import { openCode } from './envelope.ts';
+import { OWN_HEADERS, word } from './pages.ts';
 import type { Runtime } from './runtime.ts';
 
-/** Characters of an entry; a real one has some thousand. */
-const LIMIT = 64 * 1024;
+const PREFIX = `${OWN_PATHS}registry/`;
+export const isAdminPath = (path: string) => path.startsWith(PREFIX);
 
 /**
- * The operator's way to the registry: `PUT /.clawdy/registry/<slug>` on the host where people sign in, with the operator's token. An entry
- * that is older than what is there is refused, and nothing of what is kept is ever told but its revision.
+ * GET tells state and revision; PUT takes an entry (201, or 409 where one as new is there). Nothing that is told is secret.
+ * @returns 404 where no token is set, 401 without the right one.
  */
-export async function registryPath(runtime: Runtime, request: Request, url: URL): Promise<Response | undefined> {
-  const slug = new RegExp(`^${OWN_PATH}registry/([a-z0-9-]{1,40})$`).exec(url.pathname)?.[1];
-  if (!slug) return undefined;
-  const say = (status: number, body: object) =>
-    Response.json(body, { status, headers: { 'cache-control': 'no-store' } });
-  const token = /^Bearer ([A-Za-z0-9_-]{20,200})$/.exec(request.headers.get('authorization') ?? '')?.[1] ?? '';
-  if (!(await sameText(toBase64url(await digest(token)), runtime.secrets.admin)))
-    return say(401, { error: 'token_required' });
+export async function admin(runtime: Runtime, request: Request, url: URL): Promise<Response> {
+  const wanted = runtime.secrets.adminTokenSha256;
+  const slug = url.pathname.slice(PREFIX.length);
+  if (!wanted || !SLUG_PATTERN.test(slug)) return word(404, 'not_found');
+  if (!(await isToken(request.headers.get('authorization'), wanted))) return word(401, 'token_required');
   if (request.method === 'GET') {
     const entry = await runtime.registry.get(slug);
-    return entry
-      ? say(200, { slug, revision: entry.revision, revoked: entry.revoked })
-      : say(404, { error: 'no_such' });
+    if (!entry) return word(404, 'not_found');
+    return told(200, entry);
   }
-  if (request.method !== 'PUT') return say(405, { error: 'method' });
-  const text = await request.text();
-  const entry = entrySchema.safeParse(text.length > LIMIT ? undefined : parse(text));
-  if (!entry.success || entry.data.slug !== slug) return say(400, { error: 'bad_entry' });
-  const kept = await runtime.registry.put(entry.data);
-  runtime.log(`registry: ${slug} revision ${entry.data.revision}: ${kept ? 'kept' : 'older than what is there'}`);
-  return kept ? say(200, { slug, revision: entry.data.revision }) : say(409, { error: 'older' });
+  if (request.method === 'PUT') return put(runtime, request, slug);
+  return word(405, 'method');
 }
 
-function parse(text: string): unknown {
+async function put(runtime: Runtime, request: Request, slug: string): Promise<Response> {
+  const text = await bodyOf(request);
+  const parsed = text === undefined ? undefined : entrySchema.safeParse(json(text));
+  if (!parsed?.success || parsed.data.slug !== slug) return word(400, 'bad_entry');
+  const entry = parsed.data;
+  try {
+    if (entry.state === 'live') await openCode(entry, runtime.secrets.keks);
+  } catch {
+    return word(400, 'bad_seal');
+  }
+  try {
+    await runtime.registry.put(entry);
+  } catch (error) {
+    if (error instanceof StaleEntry) return word(409, 'stale');
+    throw error;
+  }
+  runtime.log('registry', { slug, state: entry.state, revision: entry.revision });
+  return told(201, entry);
+}
+
+const told = (status: number, { slug, state, revision }: Entry) =>
+  Response.json({ slug, state, revision }, { status, headers: OWN_HEADERS });
+
+/** @returns undefined where it is longer than an entry may be. */
+async function bodyOf(request: Request): Promise<string | undefined> {
+  const decoder = new TextDecoder();
+  let text = '';
+  for await (const part of request.body ?? []) {
+    text += decoder.decode(part as Uint8Array, { stream: true });
+    if (text.length > ENTRY_LIMIT) return undefined;
+  }
+  return text;
+}
+
+function json(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
     return undefined;
   }
+}
+
+/** Compares digests, so that time tells nothing about the token. */
+async function isToken(header: string | null, wanted: string): Promise<boolean> {
+  const token = /^Bearer ([\w-]{43,128})$/.exec(header ?? '')?.[1];
+  if (!token) return false;
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(token)));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('') === wanted;
 }

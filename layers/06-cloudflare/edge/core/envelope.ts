@@ -1,83 +1,66 @@
-import type { Sealed } from '../../../../src/contract/edge.ts';
+/**
+ * A code at rest in the registry. Each entry has a data key, wrapped by the key-encryption key that only the proxy and the
+ * operator have; the rest of the entry is bound as additional data. So whoever can write the registry alone can neither read a
+ * code nor have it sent elsewhere, nor share an instance with themselves.
+ */
+import { base64url } from 'jose';
+import type { Envelope, Facts, KeyRing, LiveEntry } from '../../../../src/contract/edge.ts';
+import { CODE } from '../../../../src/contract/gate.ts';
 
-/** Of AES-GCM (NIST SP 800-38D). */
-const IV_BYTES = 12;
-const KEY_BYTES = 32;
+/** Bytes of an IV of AES-GCM (NIST SP 800-38D, 5.2.1.1). */
+const IV = 12;
+const LABEL = 'clawdy-edge-code-v1\n';
+const CODE_PATTERN = new RegExp(`^[A-Za-z0-9_-]{${CODE.characters}}$`);
 
-export const toBase64url = (bytes: Uint8Array): string =>
-  btoa(String.fromCharCode(...bytes))
-    .replaceAll('+', '-')
-    .replaceAll('/', '_')
-    .replaceAll('=', '');
-
-export function fromBase64url(text: string): Uint8Array<ArrayBuffer> {
-  const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'));
-  return Uint8Array.from(binary, (character) => character.charCodeAt(0));
-}
-
-const aes = (key: Uint8Array<ArrayBuffer>) =>
-  crypto.subtle.importKey('raw', key, 'AES-GCM', false, ['encrypt', 'decrypt']);
-const bound = (label: string, slug: string) => new TextEncoder().encode(`clawdy-${label}-v1\n${slug}`);
-
-async function encrypt(
-  key: Uint8Array<ArrayBuffer>,
-  data: Uint8Array<ArrayBuffer>,
-  additionalData: Uint8Array<ArrayBuffer>,
-): Promise<string> {
-  const iv = crypto.getRandomValues(new Uint8Array(IV_BYTES));
-  const sealed = await crypto.subtle.encrypt({ name: 'AES-GCM', iv, additionalData }, await aes(key), data);
-  return toBase64url(new Uint8Array([...iv, ...new Uint8Array(sealed)]));
-}
-
-async function decrypt(
-  key: Uint8Array<ArrayBuffer>,
-  text: string,
-  additionalData: Uint8Array<ArrayBuffer>,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = fromBase64url(text);
-  const iv = bytes.slice(0, IV_BYTES);
-  return new Uint8Array(
-    await crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, await aes(key), bytes.slice(IV_BYTES)),
-  );
-}
-
-/** Seals a code for the registry, under a key of its own. @param keys by their IDs, base64url. */
-export async function sealCode(slug: string, code: string, kid: string, keys: Record<string, string>): Promise<Sealed> {
-  const own = crypto.getRandomValues(new Uint8Array(KEY_BYTES));
-  return {
-    kid,
-    key: await encrypt(keyOf(kid, keys), own, bound('key', slug)),
-    code: await encrypt(own, new TextEncoder().encode(code), bound('code', slug)),
+/** @throws Error where the code is none. */
+export async function sealEntry(facts: Facts, code: string, keks: KeyRing): Promise<LiveEntry> {
+  const [kek] = keks;
+  if (!kek || !CODE_PATTERN.test(code)) throw new Error('no key-encryption key, or no code');
+  const bound = boundOf(facts);
+  const dataKey = crypto.getRandomValues(new Uint8Array(32));
+  const sealed: Envelope = {
+    kek: kek.id,
+    key: await encrypt(base64url.decode(kek.key), dataKey, bound),
+    data: await encrypt(dataKey, new TextEncoder().encode(code), bound),
   };
+  return { ...facts, code: sealed };
 }
 
-/** @throws Error, which holds nothing of it, where it is another slug's or sealed by a key that isn't known. */
-export async function openCode(
-  slug: string,
-  { kid, key, code }: Sealed,
-  keys: Record<string, string>,
-): Promise<string> {
-  try {
-    const own = await decrypt(keyOf(kid, keys), key, bound('key', slug));
-    return new TextDecoder().decode(await decrypt(own, code, bound('code', slug)));
-  } catch {
-    throw new Error(`the code of ${slug} can't be opened by key ${kid}`);
-  }
+/** @throws Error where the key isn't known, or anything in the entry is other than it was sealed with. */
+export async function openCode({ code, ...facts }: LiveEntry, keks: KeyRing): Promise<string> {
+  const kek = keks.find(({ id }) => id === code.kek);
+  if (!kek) throw new Error(`key-encryption key ${code.kek} isn't known`);
+  const bound = boundOf(facts);
+  const dataKey = await decrypt(base64url.decode(kek.key), code.key, bound);
+  const opened = new TextDecoder().decode(await decrypt(dataKey, code.data, bound));
+  if (!CODE_PATTERN.test(opened)) throw new Error("what was sealed isn't a code");
+  return opened;
 }
 
-function keyOf(kid: string, keys: Record<string, string>): Uint8Array<ArrayBuffer> {
-  const key = Object.hasOwn(keys, kid) ? keys[kid] : undefined;
-  if (key === undefined) throw new Error('no such key');
-  return fromBase64url(key);
+/** All but the code, in one order whatever the members' order was. */
+function boundOf(facts: Facts): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(LABEL + JSON.stringify(ordered(facts)));
 }
 
-/** Whether two texts are the same, in a time that says nothing of where they aren't. */
-export async function sameText(one: string, other: string): Promise<boolean> {
-  const [a, b] = await Promise.all([one, other].map(digest));
-  return (a as Uint8Array).reduce((odd, byte, at) => odd | (byte ^ ((b as Uint8Array)[at] as number)), 0) === 0;
+function ordered(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(ordered);
+  if (value === null || typeof value !== 'object') return value;
+  const members = Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1));
+  return Object.fromEntries(members.map(([name, member]) => [name, ordered(member)]));
 }
 
-/** SHA-256. */
-export async function digest(text: string): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)));
+const imported = (key: Uint8Array) =>
+  crypto.subtle.importKey('raw', key as Uint8Array<ArrayBuffer>, 'AES-GCM', false, ['encrypt', 'decrypt']);
+
+async function encrypt(key: Uint8Array, plain: Uint8Array<ArrayBuffer>, bound: Uint8Array<ArrayBuffer>) {
+  const iv = crypto.getRandomValues(new Uint8Array(IV));
+  const algorithm = { name: 'AES-GCM', iv, additionalData: bound };
+  const sealed = new Uint8Array(await crypto.subtle.encrypt(algorithm, await imported(key), plain));
+  return base64url.encode(new Uint8Array([...iv, ...sealed]));
+}
+
+async function decrypt(key: Uint8Array, text: string, bound: Uint8Array<ArrayBuffer>) {
+  const bytes = new Uint8Array(base64url.decode(text));
+  const algorithm = { name: 'AES-GCM', iv: bytes.subarray(0, IV), additionalData: bound };
+  return new Uint8Array(await crypto.subtle.decrypt(algorithm, await imported(key), bytes.subarray(IV)));
 }

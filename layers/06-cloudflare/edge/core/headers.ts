@@ -1,70 +1,112 @@
+/** Which headers go through, there and back. */
 import { GATE_HEADERS } from '../../../../src/contract/gate.ts';
+import { cookieForBrowser, cookiesForOrigin } from './cookies.ts';
 
-/** Of one connection alone: RFC 9110, 7.6.1. `Upgrade` is set anew for WebSockets, and nobody waits for a 100. */
+/** For one hop only (RFC 9110, 7.6.1), and what a proxy answers itself. */
 const HOP = [
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'expect',
+  ...['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization', 'te', 'trailer'],
+  ...['transfer-encoding', 'upgrade', 'expect', 'http2-settings', 'host', 'content-length'],
 ];
 
-/** By which a visitor could pretend to be somebody; the gate takes off the same. */
-const PRETENCES =
-  /^(x-clawdy-|x-openclaw-|x-forwarded-|x-original-|x-rewrite-|cf-|x-real-ip$|x-client-ip$|x-cluster-client-ip$|true-client-ip$|forwarded$|via$|cdn-loop$|host$|x-http-method)/;
+/** By which somebody could pretend to be another, or to come from elsewhere. */
+const CLAIMS = [
+  ...[
+    'forwarded',
+    'via',
+    'true-client-ip',
+    'cdn-loop',
+    'x-real-ip',
+    'x-client-ip',
+    'x-cluster-client-ip',
+    'x-proxyuser-ip',
+  ],
+  ...[
+    'x-host',
+    'x-rewrite-url',
+    'x-http-host-override',
+    'x-http-method-override',
+    'x-http-method',
+    'x-method-override',
+  ],
+];
+const CLAIM_PREFIXES = [
+  'x-clawdy-',
+  'x-openclaw-',
+  'x-forwarded-',
+  'x-original-',
+  'x-auth-request-',
+  'cf-',
+  'x-webauth-',
+];
 
-/** Cookies by which the proxy, or Access, knows somebody; nobody behind the proxy ever sees one. */
-export const OWN_COOKIE = '__Host-clawdy';
-const isOwnCookie = (name: string) =>
-  name.startsWith(OWN_COOKIE) || /^CF_(Authorization|AppSession|Session|Binding|Access)/i.test(name);
+/** What a WebSocket's handshake is made of anew at each hop. */
+const HANDSHAKE = ['sec-websocket-key', 'sec-websocket-version', 'sec-websocket-extensions', 'sec-websocket-accept'];
 
-export interface Bearer {
-  code: string;
-  user: string;
-  /** Of an app; undefined for OpenClaw itself. */
-  port: number | undefined;
-  /** `https://host`, as the visitor sees it. */
-  origin: string;
-}
+/** What belongs to somebody in between, or leads browsers past this proxy. */
+const ANSWER_CLAIMS = [
+  'alt-svc',
+  'cdn-cache-control',
+  'cloudflare-cdn-cache-control',
+  'surrogate-control',
+  'age',
+  'via',
+];
 
-/** The visitor's headers, without what isn't theirs to say, and with what only the proxy may. */
-export function towardsGate(visitor: Headers, { code, user, port, origin }: Bearer): Headers {
-  const named = (visitor.get('connection') ?? '').split(',').map((name) => name.trim().toLowerCase());
+/** Names that Connection makes hop-by-hop. */
+const named = (headers: Headers) =>
+  (headers.get('connection') ?? '').split(',').map((name) => name.trim().toLowerCase());
+
+/**
+ * Request headers for a gate: the visitor's less all that could fake something, then ours, each once.
+ * @param port of an app.
+ */
+export function headersForGate(from: Headers, code: string, user: string, port?: number): Headers {
+  const dropped = new Set([...HOP, ...HANDSHAKE, ...CLAIMS, ...named(from), 'cookie']);
   const headers = new Headers();
-  for (const [name, value] of visitor) {
-    const odd = !/^[a-z0-9-]+$/.test(name) || PRETENCES.test(name) || HOP.includes(name) || named.includes(name);
-    if (!odd && name !== 'cookie') headers.append(name, value);
+  for (const [name, value] of from) {
+    // HAProxy, apps and CGI read `X_Clawdy_User` as they please: only letters, digits and hyphens.
+    if (dropped.has(name) || !/^[a-z0-9-]+$/.test(name)) continue;
+    if (CLAIM_PREFIXES.some((prefix) => name.startsWith(prefix))) continue;
+    headers.append(name, value);
   }
-  const cookies = (visitor.get('cookie') ?? '').split(';').map((pair) => pair.trim());
-  const kept = cookies.filter((pair) => pair && !isOwnCookie(pair.split('=')[0] as string));
-  if (kept.length) headers.set('cookie', kept.join('; '));
-  headers.set('x-forwarded-host', new URL(origin).host);
+  const cookie = cookiesForOrigin(from.get('cookie'));
+  if (cookie) headers.set('cookie', cookie);
   headers.set(GATE_HEADERS.code, code);
   headers.set(GATE_HEADERS.user, user);
   if (port !== undefined) headers.set(GATE_HEADERS.port, String(port));
   return headers;
 }
 
-/** What comes back, without what only the proxy may say to a browser, and never kept where others could get it. */
-export function towardsVisitor(origin: Headers): Headers {
+/** An instance's response headers for a browser. */
+export function headersForBrowser(from: Headers): Headers {
+  const dropped = new Set([...HOP, ...ANSWER_CLAIMS, ...named(from), 'set-cookie']);
+  // The length is right as long as the body isn't touched, and nobody in between does.
+  dropped.delete('content-length');
   const headers = new Headers();
-  for (const [name, value] of origin) {
-    if (HOP.includes(name) || /^(x-clawdy-|cf-|set-cookie$|alt-svc$)/.test(name)) continue;
-    headers.append(name, value);
+  for (const [name, value] of from) {
+    if (!dropped.has(name) && !name.startsWith('x-clawdy-')) headers.append(name, value);
   }
-  for (const cookie of origin.getSetCookie()) {
-    const [pair = '', ...attributes] = cookie.split(';').map((part) => part.trim());
-    if (isOwnCookie(pair.split('=')[0] as string)) continue;
-    // Another instance of this domain would get it, too.
-    const kept = attributes.filter((attribute) => !/^domain\s*=/i.test(attribute));
-    headers.append('set-cookie', [pair, ...kept].join('; '));
+  for (const one of from.getSetCookie()) {
+    const cookie = cookieForBrowser(one);
+    if (cookie) headers.append('set-cookie', cookie);
   }
-  const cache = headers.get('cache-control') ?? '';
-  if (!/\b(private|no-store)\b/i.test(cache)) headers.set('cache-control', 'private, no-cache');
+  headers.set('cache-control', cacheControl(from.get('cache-control')));
+  headers.set('vary', vary(from.get('vary')));
   return headers;
+}
+
+/** Everything is one user's: no shared cache may keep it; a browser's own may if the instance says so. */
+function cacheControl(said: string | null): string {
+  if (!said) return 'private, no-store';
+  const kept = said
+    .split(',')
+    .map((directive) => directive.trim())
+    .filter((directive) => directive && !/^(public|private|s-maxage|proxy-revalidate)\b/i.test(directive));
+  return ['private', ...kept].join(', ');
+}
+
+/** A browser's own cache mustn't show one session's answer in another. */
+function vary(said: string | null): string {
+  if (said?.split(',').some((name) => ['*', 'cookie'].includes(name.trim().toLowerCase()))) return said;
+  return said ? `${said}, Cookie` : 'Cookie';
 }

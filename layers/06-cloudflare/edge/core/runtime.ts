@@ -1,40 +1,52 @@
-import type { EdgeConfig, EdgeSecrets, Entry } from '../../../../src/contract/edge.ts';
+/** What the core asks of the runtime that it is in: a Worker or Node. */
+import type { EdgeConfig, EdgeSecrets, Entry, LiveEntry } from '../../../../src/contract/edge.ts';
 
-/** Where instances are known. */
+/** Instances by their slug. What it gives is of the form of the contract, or it throws. */
 export interface Registry {
   get(slug: string): Promise<Entry | undefined>;
-  /** Keeps it unless a newer one is there. @returns whether it is kept. */
-  put(entry: Entry): Promise<boolean>;
+  /** @throws StaleEntry where an entry as new or newer is there already. */
+  put(entry: Entry): Promise<void>;
 }
 
-/** One end of a WebSocket. */
+/** What counts once: tickets, states of a login, and sessions that were ended before their time. */
+export interface Spent {
+  /** @returns false where it was spent before. */
+  spend(id: string, expires: number): Promise<boolean>;
+  isSpent(id: string): Promise<boolean>;
+}
+
+/** The least of a WebSocket that both runtimes have. */
 export interface Socket {
   send(data: string | ArrayBuffer): void;
-  close(code: number, reason: string): void;
-  /** Both are set once, before anything has come. */
-  onMessage(take: (data: string | ArrayBuffer) => void): void;
-  onClose(take: (code: number, reason: string) => void): void;
+  close(code?: number, reason?: string): void;
+  /** Begins delivery. Called once. */
+  listen(on: { message(data: string | ArrayBuffer): void; close(code: number, reason: string): void }): void;
 }
 
-/** What a place gives to the proxy: Cloudflare's network, or a Node process. */
+/** An instance's answer to an upgrade: the socket, or the response with which it was refused. */
+export type Connected = { socket: Socket; protocol: string } | { refusal: Response };
+
+/** Answers the browser's upgrade. @returns its side, and what the runtime wants back as the response. */
+export type Accept = (protocol: string) => { socket: Socket; response: Response };
+
+/** A line of the log. Never a code, token, cookie, query or body. */
+export type Log = (event: string, facts: Record<string, string | number>) => void;
+
 export interface Runtime {
   config: EdgeConfig;
   secrets: EdgeSecrets;
   registry: Registry;
-  /** To an instance's gate, with the client certificate; redirects aren't followed, nothing is kept. @throws where it can't be reached. */
-  fetch(
-    entry: Entry,
-    path: string,
-    init: { method: string; headers: Headers; body: ReadableStream<Uint8Array> | null },
-  ): Promise<Response>;
-  /** A WebSocket to the gate, or its answer where it refused. @throws where it can't be reached. */
-  connect(
-    entry: Entry,
-    path: string,
-    headers: Headers,
-  ): Promise<{ socket: Socket; protocol: string | null } | Response>;
-  /** Answers the visitor's upgrade; `joined` gets their end. */
-  accept(protocol: string | null, joined: (visitor: Socket) => void): Response;
-  /** For whoever runs it; never holds a secret. */
-  log(line: string): void;
+  spent: Spent;
+  log: Log;
+  /** Seconds since 1970. */
+  now(): number;
+  /** To the issuer: its metadata, keys and token endpoint. */
+  fetch(url: string, init: RequestInit): Promise<Response>;
+  /**
+   * To an instance, with the client certificate that its gate asks for. The request's URL has the browser's host name; where it
+   * goes is `origin`. Redirects aren't followed, nothing is cached, the body isn't decoded.
+   */
+  ask(origin: LiveEntry['origin'], request: Request): Promise<Response>;
+  /** The same for an upgrade. */
+  connect(origin: LiveEntry['origin'], request: Request): Promise<Connected>;
 }

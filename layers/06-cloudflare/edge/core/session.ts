@@ -1,98 +1,42 @@
-import { createRemoteJWKSet, EncryptJWT, jwtDecrypt, jwtVerify } from 'jose';
-import type { EdgeConfig, EdgeSecrets } from '../../../../src/contract/edge.ts';
-import { USER_PATTERN } from '../../../../src/contract/gate.ts';
-import { fromBase64url } from './envelope.ts';
-import { OWN_COOKIE } from './headers.ts';
+/** Who sends a request. */
 
-/** Who asks, and until when that is known, in seconds since 1970. */
+import { COOKIES, readCookie } from './cookies.ts';
+import type { InstancePlace } from './place.ts';
+import type { Runtime } from './runtime.ts';
+import { open } from './sealed.ts';
+import { verifyToken } from './tokens.ts';
+
 export interface Session {
   user: string;
-  until: number;
+  /** Seconds since 1970. */
+  expires: number;
+  /** Of a session that can be ended before its time. */
+  id?: string;
 }
 
-/** What is sealed: each kind is good for its own purpose and host alone. */
-export type Kind = 'session' | 'ticket' | 'sign-in' | 'wait';
-
-/** Seconds that two clocks may differ by. */
-const LEEWAY_S = 5;
-
-const jwks = new Map<string, ReturnType<typeof createRemoteJWKSet>>();
-/** Kept between requests: it is fetched at most every half minute, and again for a key that isn't known (jose's own defaults). */
-function keysOf(url: string) {
-  const known = jwks.get(url) ?? createRemoteJWKSet(new URL(url));
-  jwks.set(url, known);
-  return known;
-}
+/** Where Access has its keys (https://developers.cloudflare.com/cloudflare-one/identity/authorization-cookie/validating-json/). */
+const ACCESS_KEYS = '/cdn-cgi/access/certs';
+const ACCESS_HEADER = 'cf-access-jwt-assertion';
 
 /**
- * Who asks. By Access: its header, never its cookie, which pages could set; by our own sign-in: a cookie that this host was given.
- * @returns undefined for nobody; why, is logged.
+ * Behind Access: by the header that Cloudflare sets, not by the cookie, which a browser chooses. Else by our own cookie.
+ * @returns undefined where nobody is signed in.
  */
 export async function sessionOf(
+  runtime: Runtime,
   request: Request,
-  host: string,
-  config: EdgeConfig,
-  secrets: EdgeSecrets,
-  log: (line: string) => void,
+  place: InstancePlace,
 ): Promise<Session | undefined> {
-  try {
-    if (config.session.kind === 'oidc') {
-      const sealed = cookieOf(request, OWN_COOKIE);
-      if (!sealed) return undefined;
-      const { sub, exp } = await unseal('session', host, sealed, secrets);
-      return typeof sub === 'string' && exp ? { user: sub, until: exp } : undefined;
-    }
-    const { issuer, audiences } = config.session;
-    const token = request.headers.get('cf-access-jwt-assertion');
+  const { signIn } = runtime.config;
+  if (signIn.mode === 'access') {
+    const token = request.headers.get(ACCESS_HEADER);
     if (!token) return undefined;
-    // https://developers.cloudflare.com/cloudflare-one/access-controls/applications/http-apps/authorization-cookie/validating-json/
-    const { payload } = await jwtVerify(token, keysOf(`${issuer}/cdn-cgi/access/certs`), {
-      ...{ issuer, audience: audiences, algorithms: ['RS256'], clockTolerance: LEEWAY_S },
-      requiredClaims: ['exp', 'iat', 'email', 'sub'],
-    });
-    const { email, exp } = payload as { email?: unknown; exp: number };
-    return typeof email === 'string' && USER_PATTERN.test(email)
-      ? { user: email.toLowerCase(), until: exp }
-      : undefined;
-  } catch (error) {
-    log(`session refused: ${error instanceof Error ? error.name : 'error'}`);
-    return undefined;
+    const audience = place.kind === 'ui' ? signIn.audiences.ui : signIn.audiences.apps;
+    const verified = await verifyToken(runtime, signIn, token, `${signIn.issuer}${ACCESS_KEYS}`, audience);
+    return verified && { user: verified.user, expires: Number(verified.claims.exp) };
   }
-}
-
-export function cookieOf({ headers }: Request, name: string): string | undefined {
-  const pairs = (headers.get('cookie') ?? '').split(';').map((pair) => pair.trim());
-  const values = pairs.filter((pair) => pair.startsWith(`${name}=`)).map((pair) => pair.slice(name.length + 1));
-  // Of two, one isn't ours.
-  return values.length === 1 ? values[0] : undefined;
-}
-
-/** `__Host-`: for this very host, over TLS, whatever a sibling sets. */
-export const cookie = (name: string, value: string, seconds: number) =>
-  `${name}=${value}; Path=/; Max-Age=${seconds}; Secure; HttpOnly; SameSite=Lax`;
-
-/** @param host whose it is: it opens nowhere else. */
-export function seal(
-  kind: Kind,
-  host: string,
-  claims: Record<string, unknown>,
-  seconds: number,
-  secrets: EdgeSecrets,
-): Promise<string> {
-  return new EncryptJWT(claims)
-    .setProtectedHeader({ alg: 'dir', enc: 'A256GCM', typ: kind })
-    .setIssuedAt()
-    .setExpirationTime(`${seconds}s`)
-    .setAudience(host)
-    .setIssuer(`clawdy-${kind}`)
-    .encrypt(fromBase64url(secrets.session));
-}
-
-/** @throws where it isn't of this kind, for this host, or over. */
-export async function unseal(kind: Kind, host: string, sealed: string, secrets: EdgeSecrets) {
-  const { payload } = await jwtDecrypt(sealed, fromBase64url(secrets.session), {
-    ...{ audience: host, issuer: `clawdy-${kind}`, typ: kind },
-    ...{ keyManagementAlgorithms: ['dir'], contentEncryptionAlgorithms: ['A256GCM'], requiredClaims: ['exp'] },
-  });
-  return payload;
+  const cookie = readCookie(request.headers, COOKIES.session);
+  const session = await open(runtime.secrets.sessionKeys, 'session', place.host, cookie, runtime.now());
+  if (!session || (await runtime.spent.isSpent(session.id))) return undefined;
+  return { user: session.user, expires: session.expires, id: session.id };
 }

@@ -1,81 +1,109 @@
+/** To a gate: TLS with our client certificate, and its own certificate compared byte by byte. */
 import { X509Certificate } from 'node:crypto';
-import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
-import { Agent, type AgentOptions, request } from 'node:https';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import { Agent, request as httpsRequest } from 'node:https';
+import { isIP } from 'node:net';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { PeerCertificate } from 'node:tls';
-import { WebSocket } from 'ws';
-import type { Entry } from '../../../../src/contract/edge.ts';
-import type { Runtime } from '../core/runtime.ts';
-import { socketOf } from './socket.ts';
+import type { ReadableStream } from 'node:stream/web';
+import { type ConnectionOptions, connect as tlsConnect } from 'node:tls';
+import WebSocket from 'ws';
+import type { LiveEntry } from '../../../../src/contract/edge.ts';
+import type { Connected } from '../core/runtime.ts';
+import { LARGEST_MESSAGE, socketOf } from './sockets.ts';
 
-/** Milliseconds until a gate has to have begun to answer; agents think for minutes. */
-const ANSWER_MS = 10 * 60_000;
-
-/** What a gate asks for. PEM. */
-export interface ClientPair {
+/** PEM: what the gates know us by. */
+export interface ClientCertificate {
   certificate: string;
   key: string;
 }
 
-/** The way to instances' gates: with the client certificate, and to the very certificate that the registry names. */
-export function originsBy({ certificate, key }: ClientPair): Pick<Runtime, 'fetch' | 'connect'> {
-  const agents = new Map<string, Agent>();
-  const tls = (entry: Entry): AgentOptions => {
-    if (!entry.certificate) return { cert: certificate, key };
-    const wanted = new X509Certificate(entry.certificate).fingerprint256;
-    return {
-      ...{ cert: certificate, key, ca: entry.certificate, allowPartialTrustChain: true },
-      checkServerIdentity: (_host: string, { fingerprint256 }: PeerCertificate) =>
-        fingerprint256 === wanted ? undefined : new Error("the certificate isn't the gate's"),
-    };
-  };
-  const agentFor = (entry: Entry): Agent => {
-    const id = `${entry.origin} ${entry.certificate}`;
-    const agent = agents.get(id) ?? new Agent({ ...tls(entry), keepAlive: true });
-    agents.set(id, agent);
-    return agent;
-  };
+/** Milliseconds for connection and handshake. */
+const CONNECT_MS = 10_000;
+
+/** Statuses that never have a body (https://fetch.spec.whatwg.org/#null-body-status). */
+const BODILESS = [204, 205, 304];
+
+/** Kept connections are told apart by host, port and certificates. */
+const agent = new Agent({ keepAlive: true, maxSockets: 256, timeout: 60_000 });
+
+function tlsOptions(origin: LiveEntry['origin'], client: ClientCertificate): ConnectionOptions {
+  const pinned = new X509Certificate(origin.certificate).raw;
   return {
-    fetch: async (entry, path, { method, headers, body }) => {
-      const asking = request(`https://${entry.origin}${path}`, {
-        ...{ agent: agentFor(entry), method, headers: plain(headers), timeout: ANSWER_MS },
-      });
-      asking.on('timeout', () => asking.destroy(new Error('no answer')));
-      const answered = once(asking, 'response') as Promise<[IncomingMessage]>;
-      // That the gate answers before it has all isn't an error.
-      if (body) pipeline(Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]), asking).catch(() => {});
-      else asking.end();
-      const [incoming] = await answered;
-      return responseOf(incoming, method);
-    },
-    connect: async (entry, path, headers) => {
-      const protocols = (headers.get('sec-websocket-protocol') ?? '').split(',').flatMap((name) => name.trim() || []);
-      // The new connection has its own.
-      const rest = Object.entries(plain(headers)).filter(([name]) => !name.startsWith('sec-websocket-'));
-      const socket = new WebSocket(`wss://${entry.origin}${path}`, protocols, {
-        ...{ ...tls(entry), headers: Object.fromEntries(rest), followRedirects: false, perMessageDeflate: false },
-      });
-      // What comes before somebody listens would be lost.
-      const joined = socketOf(socket);
-      return new Promise((resolve, reject) => {
-        socket.on('open', () => resolve({ socket: joined, protocol: socket.protocol || null }));
-        socket.on('unexpected-response', (_asked, incoming) => resolve(responseOf(incoming, 'GET')));
-        socket.on('error', reject);
-      });
-    },
+    ...{ host: origin.host, port: origin.port, cert: client.certificate, key: client.key },
+    ...(isIP(origin.host) ? {} : { servername: origin.host }),
+    // The certificate itself is what is trusted, whoever signed it; its names don't matter.
+    ...{ ca: origin.certificate, allowPartialTrustChain: true },
+    checkServerIdentity: (_host, peer) =>
+      peer.raw.equals(pinned) ? undefined : Object.assign(new Error('another certificate'), { code: 'NOT_PINNED' }),
   };
 }
 
-const plain = (headers: Headers): Record<string, string> => Object.fromEntries(headers);
+/** @throws Error where the gate can't be reached, or shows another certificate. */
+export async function ask(origin: LiveEntry['origin'], client: ClientCertificate, request: Request): Promise<Response> {
+  const { host, origin: own } = new URL(request.url);
+  const headers: Record<string, string> = { ...Object.fromEntries(request.headers), host };
+  // Node frames no body of DELETE or OPTIONS by itself: it would be read as the next request.
+  if (request.body && !('content-length' in headers)) headers['transfer-encoding'] = 'chunked';
+  const asked = httpsRequest({
+    ...tlsOptions(origin, client),
+    ...{ agent, method: request.method, path: request.url.slice(own.length), headers, signal: request.signal },
+  });
+  const answer = responseTo(asked);
+  limitConnecting(asked);
+  if (request.body) {
+    const body = Readable.fromWeb(request.body as ReadableStream);
+    // Its failure is the request's, which `answer` tells.
+    pipeline(body, asked).catch((error) => asked.destroy(error));
+  } else asked.end();
+  const message = await answer;
+  return responseOf(message, request.method);
+}
 
-function responseOf(incoming: IncomingMessage, method: string): Response {
-  const status = incoming.statusCode as number;
+function responseTo(asked: ClientRequest): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    asked.on('response', resolve);
+    asked.on('error', reject);
+  });
+}
+
+/** Only the way there is limited: an answer may take its time. */
+function limitConnecting(asked: ClientRequest): void {
+  const timer = setTimeout(() => asked.destroy(Object.assign(new Error('timeout'), { code: 'ETIMEDOUT' })), CONNECT_MS);
+  const stop = () => clearTimeout(timer);
+  asked.on('close', stop);
+  asked.on('socket', (socket) => {
+    if (socket.connecting) socket.once('secureConnect', stop);
+    else stop();
+  });
+}
+
+function responseOf(message: IncomingMessage, method: string): Response {
   const headers = new Headers();
-  for (const [name, values] of Object.entries(incoming.headersDistinct))
-    for (const value of values ?? []) headers.append(name, value);
-  const none = method === 'HEAD' || [204, 205, 304].includes(status);
-  if (none) incoming.resume();
-  return new Response(none ? null : (Readable.toWeb(incoming) as ReadableStream), { status, headers });
+  for (let index = 0; index < message.rawHeaders.length; index += 2)
+    headers.append(message.rawHeaders[index] as string, message.rawHeaders[index + 1] as string);
+  const status = message.statusCode ?? 502;
+  const bodiless = method === 'HEAD' || BODILESS.includes(status);
+  if (bodiless) message.resume();
+  return new Response(bodiless ? null : (Readable.toWeb(message) as Response['body']), { status, headers });
+}
+
+/** @throws Error as `ask`. */
+export function connect(origin: LiveEntry['origin'], client: ClientCertificate, request: Request): Promise<Connected> {
+  const headers = Object.fromEntries(request.headers);
+  const protocols = (headers['sec-websocket-protocol'] ?? '').split(',').map((one) => one.trim());
+  delete headers['sec-websocket-protocol'];
+  const socket = new WebSocket(request.url.replace(/^https:/, 'wss:'), protocols.filter(Boolean), {
+    ...{ headers, perMessageDeflate: false, followRedirects: false, handshakeTimeout: CONNECT_MS },
+    maxPayload: LARGEST_MESSAGE,
+    createConnection: (() => tlsConnect(tlsOptions(origin, client))) as never,
+  });
+  return new Promise((resolve, reject) => {
+    socket.once('open', () => {
+      socket.pause();
+      resolve({ socket: socketOf(socket), protocol: socket.protocol });
+    });
+    socket.once('unexpected-response', (_asked, answer) => resolve({ refusal: responseOf(answer, 'GET') }));
+    socket.on('error', reject);
+  });
 }

@@ -1,132 +1,126 @@
-import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
+/** The auth proxy as a server of its own, for who has no Worker. The gate's mode is `direct` then. */
+import { readFileSync } from 'node:fs';
+import { type IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
-import type { EdgeConfig, EdgeSecrets } from '../../../../src/contract/edge.ts';
 import { handle } from '../core/handle.ts';
-import type { Runtime, Socket } from '../core/runtime.ts';
-import { fileRegistry } from './file-registry.ts';
-import { type ClientPair, originsBy } from './origin.ts';
-import { socketOf } from './socket.ts';
+import { word } from '../core/pages.ts';
+import type { Accept, Log, Runtime } from '../core/runtime.ts';
+import { FileRegistry, FileSpent } from './files.ts';
+import { requestOf, send } from './incoming.ts';
+import { ask, connect } from './origin.ts';
+import { type NodeSettings, readSecrets } from './settings.ts';
+import { LARGEST_MESSAGE, socketOf } from './sockets.ts';
 
-export interface ServeOptions {
-  config: EdgeConfig;
-  secrets: EdgeSecrets;
-  /** What visitors see, PEM, for all hosts of both domains. */
-  tls: ClientPair;
-  /** What gates ask for. */
-  client: ClientPair;
-  /** Folder of the registry. */
-  registry: string;
-  address: string;
-  port: number;
-  log: (line: string) => void;
-}
+/** Milliseconds for a whole request: a large upload on a slow line. */
+const REQUEST_MS = 3600_000;
 
-/** Milliseconds that a stream may go on after the proxy was told to end. */
+/** Milliseconds that open requests have when the server ends. */
 const GRACE_MS = 10_000;
 
+export interface Served {
+  port: number;
+  /** Takes no new request, lets open ones end, tells WebSockets to come again. */
+  close(): Promise<void>;
+}
+
+const toStandardError: Log = (event, facts) => process.stderr.write(`${JSON.stringify({ event, ...facts })}\n`);
+
 /**
- * The auth proxy as a Node server, for who has no Worker. @returns its port, and how to end it: no more connections, then those that
- * are open get a while.
+ * Serves until it is closed.
+ * @throws Error where a file can't be read or the port can't be had.
  */
-export async function serve(options: ServeOptions): Promise<{ port: number; close: () => Promise<void> }> {
-  const { config, secrets, log } = options;
-  const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: 64 * 1024 * 1024 });
-  const server = createServer({ ...{ key: options.tls.key, cert: options.tls.certificate, minVersion: 'TLSv1.2' } });
-  const runtime: Omit<Runtime, 'accept'> = {
-    ...{ config, secrets, log, registry: fileRegistry(options.registry), ...originsBy(options.client) },
-  };
+export async function serve(settings: NodeSettings, log: Log = toStandardError): Promise<Served> {
+  const runtime = runtimeOf(settings, log);
+  const tls = { cert: readFileSync(settings.tls.certificate), key: readFileSync(settings.tls.key) };
+  const server = createServer({ ...tls, minVersion: 'TLSv1.2', requestTimeout: REQUEST_MS });
+  const protocols = new WeakMap<IncomingMessage, string>();
+  const sockets = new WebSocketServer({
+    ...{ noServer: true, perMessageDeflate: false, maxPayload: LARGEST_MESSAGE },
+    handleProtocols: (_offered, incoming) => protocols.get(incoming) || false,
+  });
 
   server.on('request', async (incoming, outgoing) => {
-    const asked = requestOf(incoming);
-    if (!asked) return void outgoing.writeHead(400).end();
-    const answer = await handle({ ...runtime, accept: () => new Response(null, { status: 400 }) }, asked);
-    outgoing.writeHead(answer.status, headersOf(answer));
-    // Who goes away in the middle isn't an error of anybody's.
-    if (answer.body)
-      await pipeline(Readable.fromWeb(answer.body as Parameters<typeof Readable.fromWeb>[0]), outgoing).catch(() => {});
-    else outgoing.end();
-  });
-  server.on('upgrade', async (incoming, stream, head) => {
-    stream.on('error', () => stream.destroy());
-    let joined: ((visitor: Socket) => void) | undefined;
-    let protocol: string | null = null;
-    const accept: Runtime['accept'] = (chosen, then) => {
-      [joined, protocol] = [then, chosen];
-      // It can't say 101.
-      return new Response(null, { status: 200 });
+    const request = requestOf(incoming, goneSignal(outgoing));
+    const refuse: Accept = () => {
+      throw new Error('not an upgrade');
     };
-    const asked = requestOf(incoming);
-    const answer = asked ? await handle({ ...runtime, accept }, asked) : new Response(null, { status: 400 });
-    if (!joined) {
-      const lines = Object.entries(headersOf(answer)).flatMap(([name, value]) =>
-        [value].flat().map((one) => `${name}: ${one}\r\n`),
-      );
-      const body = answer.body ? Buffer.from(await answer.arrayBuffer()) : Buffer.alloc(0);
-      const framing = `content-length: ${body.length}\r\nconnection: close\r\n`;
-      stream.write(
-        `HTTP/1.1 ${answer.status} Refused\r\n${lines.join('').replace(/^(content-length|transfer-encoding):.*\r\n/gim, '')}${framing}\r\n`,
-      );
-      return void stream.end(body);
-    }
-    // The one that the gate has chosen.
-    incoming.headers['sec-websocket-protocol'] = protocol ?? undefined;
-    const then = joined;
-    sockets.handleUpgrade(incoming, stream, head, (visitor) => then(socketOf(visitor)));
+    const response = request ? await handle(runtime, request, refuse) : word(400, 'bad_request');
+    await send(response, outgoing).catch(() => outgoing.destroy());
   });
-  server.listen(options.port, options.address);
-  await once(server, 'listening');
+
+  server.on('upgrade', async (incoming, socket, head) => {
+    socket.on('error', () => socket.destroy());
+    const request = isHandshake(incoming) ? requestOf(incoming, new AbortController().signal) : undefined;
+    let accepted = false;
+    const accept: Accept = (protocol) => {
+      protocols.set(incoming, protocol);
+      let made: ReturnType<typeof socketOf> | undefined;
+      sockets.handleUpgrade(incoming, socket, head, (browser) => {
+        made = socketOf(browser);
+      });
+      if (!made) throw new Error('no handshake');
+      accepted = true;
+      return { socket: made, response: new Response(null) };
+    };
+    const response = request ? await handle(runtime, request, accept) : word(400, 'bad_request');
+    if (!accepted) await refuseUpgrade(incoming, socket, response).catch(() => socket.destroy());
+  });
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(settings.listen.port, settings.listen.host, resolve);
+  });
   return {
     port: (server.address() as AddressInfo).port,
-    close: async () => {
-      server.close();
-      for (const socket of sockets.clients) socket.close(1001, 'the proxy ends');
-      server.closeIdleConnections();
-      const late = setTimeout(() => server.closeAllConnections(), GRACE_MS);
-      await once(server, 'close');
-      clearTimeout(late);
+    async close() {
+      for (const browser of sockets.clients) browser.close(1001, 'restarting');
+      const timer = setTimeout(() => server.closeAllConnections(), GRACE_MS);
+      await new Promise((resolve) => {
+        server.close(resolve);
+        server.closeIdleConnections();
+      });
+      clearTimeout(timer);
     },
   };
 }
 
-/** By the host that the visitor named, once; undefined for what names none. */
-function requestOf(incoming: IncomingMessage): Request | undefined {
-  const hosts = incoming.headersDistinct.host ?? [];
-  const url = `https://${hosts[0]}${incoming.url}`;
-  if (
-    hosts.length !== 1 ||
-    !incoming.url?.startsWith('/') ||
-    !URL.canParse(url) ||
-    new URL(url).host !== hosts[0]?.toLowerCase()
-  )
-    return undefined;
-  const method = incoming.method as string;
-  const headers = new Headers();
-  for (let at = 0; at < incoming.rawHeaders.length; at += 2) {
-    try {
-      headers.append(incoming.rawHeaders[at] as string, incoming.rawHeaders[at + 1] as string);
-    } catch {
-      return undefined;
-    }
-  }
-  const body = ['GET', 'HEAD'].includes(method) ? null : (Readable.toWeb(incoming) as ReadableStream<Uint8Array>);
-  try {
-    const request = new Request(url, { method, headers, body, ...(body ? { duplex: 'half' } : {}) } as RequestInit);
-    // A Request drops what browsers may not set themselves, and these came from one.
-    Object.defineProperty(request, 'headers', { value: headers });
-    return request;
-  } catch {
-    return undefined;
-  }
+function runtimeOf({ edge, state, secrets, client }: NodeSettings, log: Log): Runtime {
+  const certificate = readFileSync(client.certificate, 'utf8');
+  const key = readFileSync(client.key, 'utf8');
+  const now = () => Date.now() / 1000;
+  return {
+    ...{ config: edge, secrets: readSecrets(secrets), log, now },
+    registry: new FileRegistry(join(state, 'registry')),
+    spent: new FileSpent(join(state, 'spent'), now),
+    fetch: (url, init) => fetch(url, init),
+    ask: (origin, request) => ask(origin, { certificate, key }, request),
+    connect: (origin, request) => connect(origin, { certificate, key }, request),
+  };
 }
 
-function headersOf({ headers }: Response): Record<string, string | string[]> {
-  const plain: Record<string, string | string[]> = Object.fromEntries(headers);
-  const cookies = headers.getSetCookie();
-  if (cookies.length) plain['set-cookie'] = cookies;
-  return plain;
+/** Aborts when a browser goes before its answer is complete. */
+function goneSignal(outgoing: ServerResponse): AbortSignal {
+  const gone = new AbortController();
+  outgoing.on('close', () => {
+    if (!outgoing.writableFinished) gone.abort();
+  });
+  return gone.signal;
+}
+
+/** What `ws` would refuse, after the instance has been asked (RFC 6455, 4.2.1). */
+function isHandshake({ headers, method }: IncomingMessage): boolean {
+  const key = headers['sec-websocket-key'] ?? '';
+  return method === 'GET' && /^[+/0-9A-Za-z]{22}==$/.test(key) && headers['sec-websocket-version'] === '13';
+}
+
+async function refuseUpgrade(incoming: IncomingMessage, socket: Duplex, response: Response): Promise<void> {
+  const outgoing = new ServerResponse(incoming);
+  outgoing.shouldKeepAlive = false;
+  outgoing.assignSocket(socket as never);
+  outgoing.on('finish', () => socket.end());
+  await send(response, outgoing);
 }
