@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import test from 'ava';
 import { sealEntry } from '../../layers/06-cloudflare/edge/core/envelope.ts';
 import type { Facts } from '../../src/contract/edge.ts';
-import { test } from './cases.ts';
+import { here } from './cases.ts';
 import { signedIn } from './sign-in.ts';
 import { MODES, newCode, UI_DOMAIN } from './world.ts';
 
@@ -10,7 +11,7 @@ export function registryCases(): void {
     test.serial(
       `${mode}: a rotation reaches the registry, nothing older comes back, a revocation ends it`,
       async (t) => {
-        const { world, started } = t.context;
+        const { world, started } = here;
         const { slug, code, entry } = await world.instance(mode);
         const host = `${slug}.${UI_DOMAIN}`;
         const who = await signedIn(world, mode, host);
@@ -42,7 +43,7 @@ export function registryCases(): void {
     );
 
     test.serial(`${mode}: the registry is changed with token and key, not with one of them`, async (t) => {
-      const { world } = t.context;
+      const { world } = here;
       const { slug, code, entry } = await world.instance(mode);
       const { code: sealed, ...facts } = entry;
       const path = `/.clawdy/registry/${slug}`;
@@ -62,7 +63,7 @@ export function registryCases(): void {
   }
 
   test.serial('an entry that was changed where it lies gives nobody the code', async (t) => {
-    const { world, started } = t.context;
+    const { world, started } = here;
     const { slug, entry } = await world.instance('access');
     const host = `${slug}.${UI_DOMAIN}`;
     const get = async (user: string) =>

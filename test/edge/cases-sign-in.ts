@@ -1,5 +1,6 @@
+import test from 'ava';
 import { generateKeyPair, type JWTPayload, SignJWT, UnsecuredJWT } from 'jose';
-import { test } from './cases.ts';
+import { here } from './cases.ts';
 import { Browser, signedIn } from './sign-in.ts';
 import { APPS_DOMAIN, AUDIENCES, OWNER, UI_DOMAIN } from './world.ts';
 
@@ -8,7 +9,7 @@ const AUTH = `auth.${UI_DOMAIN}`;
 /** Who gets in. The tables of test/unit/edge-tokens.test.ts are longer; these show that a runtime does as its core. */
 export function signInCases(): void {
   test.serial('access: forged headers and tokens open nothing', async (t) => {
-    const { world } = t.context;
+    const { world } = here;
     const { slug } = await world.instance('access');
     const host = `${slug}.${UI_DOMAIN}`;
     const { issuer } = world;
@@ -41,7 +42,7 @@ export function signInCases(): void {
   });
 
   test.serial('oidc: somebody signs in and lands where they wanted to, on the UI and on an app', async (t) => {
-    const { world } = t.context;
+    const { world } = here;
     const { slug } = await world.instance('oidc');
     for (const host of [`${slug}.${UI_DOMAIN}`, `3000--${slug}.${APPS_DOMAIN}`]) {
       world.issuer.claims = { sub: '1', email: OWNER, email_verified: true };
@@ -62,7 +63,7 @@ export function signInCases(): void {
   });
 
   test.serial('oidc: a ticket counts once, in one browser, on one host', async (t) => {
-    const { world } = t.context;
+    const { world } = here;
     const { slug } = await world.instance('oidc');
     const host = `${slug}.${UI_DOMAIN}`;
     world.issuer.claims = { sub: '1', email: OWNER, email_verified: true };
@@ -81,7 +82,7 @@ export function signInCases(): void {
   });
 
   test.serial('oidc: what comes back from the issuer must be of this login, and good', async (t) => {
-    const { world } = t.context;
+    const { world } = here;
     const { slug } = await world.instance('oidc');
     const host = `${slug}.${UI_DOMAIN}`;
     world.issuer.claims = { sub: '1', email: OWNER, email_verified: true };
@@ -128,7 +129,7 @@ export function signInCases(): void {
   });
 
   test.serial('oidc: nobody is sent elsewhere', async (t) => {
-    const { world } = t.context;
+    const { world } = here;
     const { slug } = await world.instance('oidc');
     const host = `${slug}.${UI_DOMAIN}`;
     world.issuer.claims = { sub: '1', email: OWNER, email_verified: true };
@@ -146,7 +147,7 @@ export function signInCases(): void {
   });
 
   test.serial('oidc: after signing out a copy of the cookie is worth nothing', async (t) => {
-    const { world } = t.context;
+    const { world } = here;
     const { slug } = await world.instance('oidc');
     const host = `${slug}.${UI_DOMAIN}`;
     const who = await signedIn(world, 'oidc', host);

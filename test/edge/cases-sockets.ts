@@ -1,6 +1,7 @@
+import test from 'ava';
 import { CLOSED } from '../../layers/06-cloudflare/edge/core/relay.ts';
 import { open } from './call.ts';
-import { test } from './cases.ts';
+import { here } from './cases.ts';
 import { signedIn } from './sign-in.ts';
 import { type Mode, OWNER, UI_DOMAIN, type World } from './world.ts';
 
@@ -14,7 +15,7 @@ async function opened(world: World, mode: Mode, slug: string, who: Record<string
 
 export function socketCases(): void {
   test.serial('a WebSocket carries text, bytes, its protocol and the code of its end', async (t) => {
-    const { world } = t.context;
+    const { world } = here;
     const { slug } = await world.instance('access');
     const who = await signedIn(world, 'access', `${slug}.${UI_DOMAIN}`);
     const faked = { 'x-clawdy-user': 'eve', 'x-clawdy-code': 'wrong' };
@@ -37,7 +38,7 @@ export function socketCases(): void {
   });
 
   test.serial('a WebSocket of another site’s page, or of nobody, isn’t opened', async (t) => {
-    const { world } = t.context;
+    const { world } = here;
     const { slug } = await world.instance('access');
     const who = await signedIn(world, 'access', `${slug}.${UI_DOMAIN}`);
     const control = await opened(world, 'access', slug, who);
@@ -52,7 +53,7 @@ export function socketCases(): void {
   });
 
   test.serial('a WebSocket ends when the session does', async (t) => {
-    const { world } = t.context;
+    const { world } = here;
     const { slug } = await world.instance('access');
     const host = `${slug}.${UI_DOMAIN}`;
     const exp = Math.floor(Date.now() / 1000) + 3;
@@ -65,7 +66,7 @@ export function socketCases(): void {
   });
 
   test.serial('a WebSocket ends when its session is signed out', async (t) => {
-    const { world } = t.context;
+    const { world } = here;
     const { slug } = await world.instance('oidc');
     const host = `${slug}.${UI_DOMAIN}`;
     const who = await signedIn(world, 'oidc', host);
@@ -82,7 +83,7 @@ export function socketCases(): void {
 
   for (const mode of ['access', 'oidc'] as const) {
     test.serial(`${mode}: a WebSocket ends when access is taken back or the instance is revoked`, async (t) => {
-      const { world } = t.context;
+      const { world } = here;
       const { slug, entry } = await world.instance(mode);
       const host = `${slug}.${UI_DOMAIN}`;
       const client = await opened(world, mode, slug, await signedIn(world, mode, host));

@@ -1,4 +1,5 @@
-import anyTest, { type TestFn } from 'ava';
+import test from 'ava';
+import { attackCases } from './cases-attacks.ts';
 import { passCases } from './cases-pass.ts';
 import { registryCases } from './cases-registry.ts';
 import { signInCases } from './cases-sign-in.ts';
@@ -9,30 +10,27 @@ export interface Context {
   world: World;
   started: Started;
 }
-export const test = anyTest as TestFn<Context>;
+/** What a file's cases run against, from its first hook on: a process has one file. */
+export const here = {} as Context;
 
 /** All cases, in one runtime. They run one after the other and end with the search for secrets in what all of them got. */
 export function cases(start: (world: World) => Promise<Started>): void {
-  let world: World | undefined;
-  let context: Context;
   test.before(async () => {
-    world = await makeWorld();
-    context = { world, started: await start(world) };
-  });
-  test.beforeEach((t) => {
-    t.context = context;
+    here.world = await makeWorld();
+    here.started = await start(here.world);
   });
   test.after.always(async () => {
-    await context?.started.close();
-    await world?.close();
+    await here.started?.close();
+    await here.world?.close();
   });
   passCases();
+  attackCases();
   signInCases();
   socketCases();
   registryCases();
 
   test.serial('no code, token or cookie in any byte for a browser, or in the log', (t) => {
-    const { world, started } = context;
+    const { world, started } = here;
     const received = world.received.join('\n');
     // The search finds what is there.
     t.true(received.includes('"instance":"box-0"') && world.gate.codes.size > 5);
