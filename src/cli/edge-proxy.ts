@@ -64,7 +64,9 @@ async function write(name: 'push' | 'revoke', slugs: string[], options: { file: 
   for (const slug of chosen) {
     const record = readRecord((instances[slug] as { instance: string }).instance);
     const code = name === 'push' ? await decryptWith(identity, record.code_encrypted) : null;
-    await progress.step(`${name} ${slug}`, () => push(inventory, slug, record, code, mine));
+    const reached = await progress.step(`${name} ${slug}`, () => push(inventory, slug, record, code, mine));
+    if (name === 'push' && reached !== 200)
+      process.stderr.write(`${slug}: the proxy has it, and its gate answers ${reached ?? 'nothing'}\n`);
   }
 }
 

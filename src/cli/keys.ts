@@ -1,20 +1,24 @@
+import { mkdirSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { KeyJournal } from '../keys/journal.ts';
 import { type Caps, openRouterKeys } from '../keys/openrouter.ts';
-import { type Box, disableKeys, revokeKeys, rotateKey } from '../keys/rotate.ts';
+import { type Box, capsOf, disableKeys, revokeKeys, rotateKey } from '../keys/rotate.ts';
+import { keysDir } from '../launch/places.ts';
 import { type InstanceRecord, listRecords } from '../launch/records.ts';
 import { ask } from '../ops/channel.ts';
 import { type FleetOptions, fleetOptions, overFleet, tell } from '../ops/fleet.ts';
 import { status } from '../ops/status.ts';
 import { inputError, renderError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
+import { lockFolders } from '../publish/lock.ts';
 import { agreed } from './agreed.ts';
 import { duration } from './duration.ts';
 
 interface Options extends Pick<FleetOptions, 'concurrency'> {
   user: string;
   instance?: string;
-  limit: number | null;
+  limit?: number;
+  uncapped: boolean;
   reset?: NonNullable<Caps['limitReset']>;
   expires?: number;
   grace: number;
@@ -29,7 +33,7 @@ const EXAMPLES = `
 Examples:
   npm run keys -- create --user owner@example.com --limit 20 --reset monthly
   npm run -s keys -- list --json
-  npm run keys -- rotate --user owner@example.com --limit 20 --reset monthly --grace 24h
+  npm run keys -- rotate --user owner@example.com --grace 24h      with the caps and the life of the one before
 
 OPENROUTER_MANAGEMENT_KEY is taken from the environment alone. What was interrupted is finished by the same command (docs/keys.md).`;
 
@@ -50,7 +54,12 @@ export function keysCommand(): Command {
   };
   const capped = (one: Command) =>
     one
-      .option('--limit <usd>', 'what it may spend, in USD; without: no cap of its own', usd, null)
+      .option(
+        '--limit <usd>',
+        'what it may spend, in USD; a rotation without has the caps and the life of the key before',
+        usd,
+      )
+      .option('--uncapped', 'no cap of its own: it may spend all that the account has', false)
       .addOption(new Option('--reset <when>', 'when the cap begins anew').choices(['daily', 'weekly', 'monthly']))
       .option('--expires <time>', 'when it ends by itself, as 90d', duration(YEAR_S))
       .option('--grace <time>', 'after which disabled ones are deleted', duration(30 * DAY_S), DAY_S);
@@ -59,7 +68,7 @@ export function keysCommand(): Command {
     (options: Options) => bring(options, false),
   );
   change('disable', 'disable the keys; the next rotation brings another').action((options: Options) =>
-    act(options, 'disable', ({ id }) => disableKeys(openRouterKeys(), id)),
+    act(options, 'disable', (box) => disableKeys(openRouterKeys(), box)),
   );
   change('revoke', 'delete the keys at OpenRouter, then take them from the instances').action((options: Options) =>
     act(options, 'revoke', (box) => revokeKeys(openRouterKeys(), box)),
@@ -79,15 +88,22 @@ function usd(text: string): number {
 }
 
 function bring(options: Options, first: boolean): Promise<void> {
-  const { limit, reset, expires, grace } = options;
-  if (reset && limit === null) throw inputError('keys', '--reset without --limit resets nothing', 'add --limit');
+  const { limit, uncapped, reset, expires, grace } = options;
+  if (uncapped && limit !== undefined) throw inputError('keys', '--limit and --uncapped together', 'one of them');
+  if (reset && limit === undefined) throw inputError('keys', '--reset without --limit resets nothing', 'add --limit');
+  if (first && limit === undefined && !uncapped)
+    throw inputError('keys', 'what may it spend?', '--limit in USD, or --uncapped');
   const expiresAt = expires === undefined ? null : new Date(Date.now() + expires * 1000);
-  const caps: Caps = { limit, limitReset: reset ?? null, expiresAt };
+  const given: Caps | undefined =
+    limit !== undefined || uncapped ? { limit: limit ?? null, limitReset: reset ?? null, expiresAt } : undefined;
   const api = openRouterKeys();
-  return act(options, first ? 'create' : 'rotate', (box, detail) => {
+  return act(options, first ? 'create' : 'rotate', async (box, detail) => {
     if (first && KeyJournal.open(box.id).keys.some(({ phase }) => phase === 'current'))
       throw inputError('keys', `${box.id} has a key already`, 'rotate it');
-    return rotateKey(api, box, { caps, graceMs: grace * 1000, detail });
+    const caps = given ?? (await capsOf(api, box));
+    if (!caps) throw inputError('keys', `${box.id} has no key whose caps another could have`, '--limit, or --uncapped');
+    const life = expires === undefined ? {} : { expiresAt };
+    return rotateKey(api, box, { caps: { ...caps, ...life }, graceMs: grace * 1000, detail });
   });
 }
 
@@ -100,10 +116,16 @@ async function act(
   const names = records.map(({ instance_id }) => instance_id).join(', ');
   if (!options.yes && !(await agreed('keys', `${what} the OpenRouter keys of ${names}?`))) return;
   const fleet = { ...options, all: false };
-  const rows = await overFleet(records, `${what} key`, fleet, new Progress(), (record, detail) =>
-    work(boxOf(record), detail),
-  );
-  tell(rows, `keys ${what}`, options.json);
+  mkdirSync(keysDir(), { recursive: true, mode: 0o700 });
+  const release = await lockFolders([keysDir()], 'keys');
+  try {
+    const rows = await overFleet(records, `${what} key`, fleet, new Progress(), (record, detail) =>
+      work(boxOf(record), detail),
+    );
+    tell(rows, `keys ${what}`, options.json);
+  } finally {
+    await release();
+  }
 }
 
 /** @throws BuildError (input) where the user has none. */

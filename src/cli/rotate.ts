@@ -20,7 +20,11 @@ interface Options extends FleetOptions {
   yes: boolean;
   json: boolean;
   edge?: string;
+  ask: boolean;
 }
+
+/** Seconds; Cloudflare's KV takes a minute or more until a change is everywhere. */
+const EDGE_OVERLAP_S = 120;
 
 const EXAMPLES = `
 Examples:
@@ -42,6 +46,7 @@ export function rotateCommand(): Command {
     )
     .option('--revoke', 'end the old code at once; traffic is cut until the new one is known', false)
     .option('--edge <file>', "the auth proxy's inventory, edge.yaml: the new code goes into its registry, too")
+    .option('--no-ask', "wait for a request of your auth proxy's with the new code, instead of sending one")
     .option('--plan', 'say how the codes stand, and stop', false)
     .option('--yes', "don't ask", false)
     .option('--json', 'the results, and only they, on standard output', false)
@@ -66,13 +71,26 @@ async function run(instance: string | undefined, options: Options): Promise<void
   }
   const operator = await readOperator();
   const inventory = options.edge === undefined ? undefined : readInventory(options.edge);
+  if (inventory && !options.revoke && options.overlap < EDGE_OVERLAP_S)
+    throw inputError(
+      'rotate',
+      `--overlap is shorter than a registry in KV needs (${EDGE_OVERLAP_S} s)`,
+      'docs/edge.md',
+    );
+  for (const { instance_id: id } of records)
+    if (inventory && slugsOf(inventory, id).length === 0)
+      throw inputError(
+        'rotate',
+        `${options.edge} has no instance ${id}: its proxy would never know`,
+        'add it, or leave it out',
+      );
   const names = records.map(({ instance_id }) => instance_id).join(', ');
   const question = options.revoke
     ? `cut the traffic of ${names}, and give them other codes?`
     : `give ${names} other codes?`;
   if (!yes && !(await agreed('rotate', question))) return;
   const rows = await overFleet(records, 'rotate', options, progress, async (record, detail) => {
-    const parties = partiesOf(record, operator, detail, inventory);
+    const parties = partiesOf(record, operator, detail, inventory, options.ask);
     const { rotation, secondsLeft } = options.revoke
       ? await revoke(parties)
       : await rotate(parties, { overlapSeconds: options.overlap });
@@ -88,6 +106,7 @@ function partiesOf(
   { identity, recipient }: Operator,
   detail: (text: string) => void,
   inventory: Inventory | undefined,
+  mayAsk: boolean,
 ): Parties {
   const id = record.instance_id;
   return {
@@ -101,7 +120,8 @@ function partiesOf(
       if (!inventory) return;
       for (const slug of slugsOf(inventory, id)) await push(inventory, slug, record, code, loadEdgeSecrets());
     },
-    use: (code) => askGate(record, code),
+    // With a proxy's registry, what counts is that the proxy gets through: it asks when it is told.
+    use: async (code) => (inventory || !mayAsk ? undefined : askGate(record, code)),
     detail,
   };
 }

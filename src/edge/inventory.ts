@@ -41,6 +41,7 @@ const ANSWER_MS = 30_000;
 /**
  * Writes an instance into the proxy's registry. The code leaves this machine sealed; only the proxy has the key.
  * @param code that its gate takes; null revokes the instance: nobody gets through any more.
+ * @returns the status that the instance gave the proxy for it; null where the proxy didn't reach it, or nothing was asked.
  * @throws BuildError where the proxy isn't reached or doesn't take it.
  */
 export async function push(
@@ -50,7 +51,7 @@ export async function push(
   code: string | null,
   { token, secrets }: OperatorEdge,
   ask: typeof fetch = fetch,
-): Promise<void> {
+): Promise<number | null> {
   const known = instances[slug];
   if (!known)
     throw inputError(
@@ -81,7 +82,7 @@ export async function push(
       },
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     });
-    if (answer.ok) return;
+    if (answer.ok) return z.object({ reached: z.number().nullish() }).parse(await answer.json()).reached ?? null;
     said = `${answer.status} ${(await answer.text()).slice(0, 100)}`;
   } catch (error) {
     said =

@@ -58,6 +58,27 @@ export class KeyJournal {
     return entry;
   }
 
+  /**
+   * What OpenRouter has of this instance's keys counts, whoever made them: keys of another operator's, or of a journal that was lost, come in
+   * as older than ours; what isn't there any more is gone.
+   */
+  adopt(listed: { name: string; hash: string; disabled: boolean }[]): void {
+    const known = new Set(this.keys.map(({ hash }) => hash));
+    // One whose hash was never heard is ours all the same, and is looked for by its name.
+    const awaited = new Set(this.keys.filter(({ phase }) => phase === 'creating').map(({ name }) => name));
+    const now = new Date().toISOString();
+    const foreign = listed.filter(({ hash, name }) => !known.has(hash) && !awaited.has(name));
+    this.keys.unshift(
+      ...foreign.map(({ name, hash, disabled }): KeyEntry => {
+        const phase = disabled ? 'disabled' : 'current';
+        return { name, hash, digest: null, phase, created: now, disabled: disabled ? now : null };
+      }),
+    );
+    const there = new Set(listed.map(({ hash }) => hash));
+    for (const entry of this.keys) if (entry.hash && !there.has(entry.hash)) entry.phase = 'gone';
+    this.#save();
+  }
+
   update(entry: KeyEntry, changes: Partial<KeyEntry>): void {
     Object.assign(entry, changes);
     this.#save();

@@ -18,6 +18,7 @@ export interface ApiKey {
   limitReset: string | null;
   usage: number;
   expiresAt?: Date | null | undefined;
+  createdAt: string;
 }
 
 /** What a new key may do. */
@@ -33,8 +34,8 @@ export interface OpenRouterKeys {
   list(): Promise<ApiKey[]>;
   /** Tried again only where it was refused: a lost answer leaves a key of this name, which the caller looks for. */
   create(name: string, caps: Caps): Promise<{ hash: string; secret: string }>;
+  /** What is gone already is fine; so with the next. */
   disable(hash: string): Promise<void>;
-  /** What is gone already is fine. */
   remove(hash: string): Promise<void>;
   /** Whether OpenRouter takes a key. */
   takes(secret: string): Promise<boolean>;
@@ -89,7 +90,9 @@ export function openRouterKeys(env: NodeJS.ProcessEnv = process.env): OpenRouter
       return { hash: data.hash, secret: key };
     },
     async disable(hash) {
-      ok('disabling a key', await apiKeysUpdate(account, { hash, requestBody: { disabled: true } }, AGAIN));
+      const disabled = await apiKeysUpdate(account, { hash, requestBody: { disabled: true } }, AGAIN);
+      if (!disabled.ok && statusOf(disabled.error) === 404) return;
+      ok('disabling a key', disabled);
     },
     async remove(hash) {
       const removed = await apiKeysDelete(account, { hash }, AGAIN);

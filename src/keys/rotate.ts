@@ -34,11 +34,12 @@ export async function rotateKey(
   box: Box,
   { caps, graceMs, detail }: RotateKeyOptions,
 ): Promise<{ hash: string; disabled: number; deleted: number }> {
-  const journal = KeyJournal.open(box.id);
+  const journal = await openJournal(api, box);
   await settle(api, box, journal);
   // Cut after the new one had arrived: what is left is to take back the old.
   const current = journal.keys.filter(({ phase }) => phase === 'current');
-  const arrived = current.length > 1 ? current.at(-1) : undefined;
+  const last = current.at(-1);
+  const arrived = current.length > 1 && last?.digest && (await box.digest()) === last.digest ? last : undefined;
   if (arrived) return { hash: arrived.hash as string, ...(await retire(api, journal, arrived, graceMs)) };
   const entry = journal.keys.find(({ phase }) => phase === 'created') ?? (await bring(api, box, journal, caps, detail));
   if ((await box.digest()) !== entry.digest)
@@ -46,6 +47,13 @@ export async function rotateKey(
   // Both are current for a moment; the older goes.
   journal.update(entry, { phase: 'current' });
   return { hash: entry.hash as string, ...(await retire(api, journal, entry, graceMs)) };
+}
+
+/** With all that OpenRouter has for this box, whichever machine it was made on. */
+async function openJournal(api: OpenRouterKeys, box: Pick<Box, 'id' | 'user'>): Promise<KeyJournal> {
+  const journal = KeyJournal.open(box.id);
+  journal.adopt((await api.list()).filter(({ name }) => name.startsWith(prefixOf(box))));
+  return journal;
 }
 
 /** What an interrupted call left: a key that isn't on the box is of no use to anybody. */
@@ -85,10 +93,10 @@ async function bring(
   return entry;
 }
 
+const prefixOf = ({ id, user }: Pick<Box, 'id' | 'user'>) => `clawdy/${user}/${id}/`;
+
 /** Unlike any other; says for people whose it is. */
-function nameOf({ id, user }: Box): string {
-  return `clawdy/${user}/${id}/${randomBytes(6).toString('hex')}`;
-}
+const nameOf = (box: Box) => `${prefixOf(box)}${randomBytes(6).toString('hex')}`;
 
 /** Disables what came before, and deletes what was disabled a grace ago. */
 async function retire(
@@ -112,16 +120,43 @@ async function retire(
   return { disabled, deleted };
 }
 
-/** Disables a box's keys: its agent is told so by OpenRouter until the next rotation. @returns how many. */
-export async function disableKeys(api: OpenRouterKeys, id: string): Promise<number> {
-  return (await retire(api, KeyJournal.open(id), undefined, Number.POSITIVE_INFINITY)).disabled;
+/**
+ * Disables a box's keys, one that is on its way too: its agent is told so by OpenRouter until the next rotation.
+ * @returns how many.
+ * @throws BuildError where there is none.
+ */
+export async function disableKeys(api: OpenRouterKeys, box: Pick<Box, 'id' | 'user'>): Promise<number> {
+  const journal = await openJournal(api, box);
+  for (const entry of journal.keys) {
+    if (entry.phase === 'creating') await drop(api, journal, entry);
+    if (entry.phase === 'created') journal.update(entry, { phase: 'current' });
+  }
+  const { disabled } = await retire(api, journal, undefined, Number.POSITIVE_INFINITY);
+  if (disabled === 0) throw new BuildError('keys', `${box.id} has no key that works`, 'npm run -s keys -- list');
+  return disabled;
 }
 
 /** Deletes every key of a box at OpenRouter, first of all, and then takes it from the box. @returns how many. */
 export async function revokeKeys(api: OpenRouterKeys, box: Box): Promise<number> {
-  const journal = KeyJournal.open(box.id);
+  const journal = await openJournal(api, box);
   const left = journal.keys.filter(({ phase }) => phase !== 'gone');
   for (const entry of left) await drop(api, journal, entry);
   await box.set(null);
   return left.length;
+}
+
+/**
+ * The caps of the key that a box has: its successor gets the same, and as long a life.
+ * @returns undefined where it has none.
+ */
+export async function capsOf(api: OpenRouterKeys, box: Pick<Box, 'id' | 'user'>): Promise<Caps | undefined> {
+  const listed = (await api.list()).filter(({ name }) => name.startsWith(prefixOf(box)));
+  const { keys } = KeyJournal.open(box.id);
+  const working = listed.filter(({ disabled }) => !disabled);
+  const entry = keys.findLast(({ hash }) => working.some((one) => one.hash === hash));
+  const key = working.find(({ hash }) => hash === entry?.hash) ?? working.at(-1);
+  if (!key) return undefined;
+  const life = key.expiresAt ? key.expiresAt.getTime() - Date.parse(entry?.created ?? key.createdAt) : undefined;
+  const expiresAt = life === undefined ? null : new Date(Date.now() + life);
+  return { limit: key.limit, limitReset: key.limitReset as Caps['limitReset'], expiresAt };
 }

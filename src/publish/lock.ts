@@ -6,19 +6,20 @@ import { start } from '../process/run.ts';
 import { inFolder } from './journal.ts';
 
 /**
- * One command at a time changes what is published, and the journals, which all clouds share.
+ * One command at a time changes what folders hold: what is published and its journals, which all clouds share; keys.
  *
- * @param dirs the folder of journals; and the local cloud's store, which other checkouts may use too.
+ * @param dirs folders; for publishing that of journals, and the local cloud's store, which other checkouts may use too.
+ * @param what another run is changing, for the error.
  * @returns what releases it.
  * @throws BuildError when another has it.
  */
-export async function lockFolders(dirs: readonly string[]): Promise<() => Promise<void>> {
+export async function lockFolders(dirs: readonly string[], what = 'what is published'): Promise<() => Promise<void>> {
   const held: (() => Promise<void>)[] = [];
   const release = async () => {
     for (const end of held) await end();
   };
   try {
-    for (const dir of new Set(dirs.map(real))) held.push(await lockFolder(dir));
+    for (const dir of new Set(dirs.map(real))) held.push(await lockFolder(dir, what));
   } catch (error) {
     await release();
     throw error;
@@ -32,7 +33,7 @@ function real(dir: string): string {
 }
 
 /** The kernel holds the lock (flock(1)) for a child that ends with us however we end, so a killed run never blocks the next. */
-async function lockFolder(dir: string): Promise<() => Promise<void>> {
+async function lockFolder(dir: string, what: string): Promise<() => Promise<void>> {
   const file = join(dir, '.lock');
   // Also what flock(1) would only fail at: a folder in its place, a file that isn't ours.
   inFolder(dir, () => writeFileSync(file, '', { flag: 'a' }));
@@ -49,7 +50,7 @@ async function lockFolder(dir: string): Promise<() => Promise<void>> {
     if (exitCode !== 1)
       throw new BuildError('lock', `${file} can't be locked (flock ended with ${exitCode})`, 'is it on a local disk?');
     const hint = `wait for it to end; who holds it: fuser ${file}`;
-    throw new BuildError('lock', `another run is changing what is published (${dir})`, hint);
+    throw new BuildError('lock', `another run is changing ${what} (${dir})`, hint);
   }
   return async () => {
     child.stdin?.end();

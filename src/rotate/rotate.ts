@@ -63,15 +63,20 @@ export async function rotate(parties: Parties, options: RotateOptions): Promise<
   // From here on the box drops it no more by itself: the registry may have it.
   if (now.phase === 'prepared') now = await step(parties, { step: 'announce', rotation });
   await register(code);
+  // Between the two another operator may have revoked: then what was registered is no code any more.
+  now = await step(parties, { step: 'status' });
+  if (now.current.rotation === rotation) return { rotation, secondsLeft: 0 };
+  if (now.rotation !== rotation) await overtaken(parties, now);
   if (now.phase !== 'committed') {
     detail?.('waiting for a request with the new code');
     const seen = await until(
       parties,
       seenMs,
       pollMs,
-      ({ seen }) => seen,
+      (at) => at.seen || at.rotation !== rotation,
       () => use(code),
     );
+    if (seen.rotation !== rotation) await overtaken(parties, seen);
     if (!seen.seen)
       throw new BuildError(
         `rotate ${parties.instance.instance_id}`,
@@ -99,11 +104,32 @@ export function rotationOf(parties: Pick<Parties, 'instance' | 'ask'>): Promise<
   return step(parties, { step: 'status' });
 }
 
-/** A revocation whose answer was lost: the registry has a code that doesn't count any more. */
+/**
+ * A revocation whose answer was lost: the registry has a code that doesn't count any more. Where the code that counts was sealed to
+ * another key of the operator's, or what is registered can't be read, there is nothing to compare: the rotation that follows registers
+ * one that can.
+ */
 async function heal(parties: Parties, { current }: Rotation): Promise<void> {
   if (current.rotation === null || current.sealedCode === null) return;
-  const code = await openCode(parties, current.rotation, current.sealedCode);
-  if (code !== (await parties.registered())) await parties.register(code);
+  let code: string;
+  try {
+    code = await openCode(parties, current.rotation, current.sealedCode);
+  } catch (error) {
+    if (error instanceof BuildError) return;
+    throw error;
+  }
+  const registered = await parties.registered().catch(() => undefined);
+  if (code !== registered) await parties.register(code);
+}
+
+/** @throws always; what counts is registered again. */
+async function overtaken(parties: Parties, now: Rotation): Promise<never> {
+  await heal(parties, now);
+  throw new BuildError(
+    `rotate ${parties.instance.instance_id}`,
+    'another operator has ended this rotation meanwhile; the code that counts now is registered',
+    'look who it was; then the same command rotates anew',
+  );
 }
 
 /** Asks until `done`, or the time is over. @returns the last answer. */

@@ -30,12 +30,20 @@ export function registryCases(): void {
         t.true(started.logs().includes(line), started.logs());
         const { code: _code, ...facts } = entry;
         const rotated = await sealEntry({ ...facts, revision: 2 } as Facts, next, world.secrets.keks);
-        t.is((await world.put(mode, rotated)).status, 201);
+        const taken = await world.put(mode, rotated);
+        t.is(taken.status, 201);
+        t.deepEqual(JSON.parse(taken.text), { slug, state: 'live', revision: 2, reached: 200 }, 'with the very code');
         t.is((await get()).status, 200);
         t.is((await world.put(mode, rotated)).status, 201, 'the same again');
         t.is((await world.put(mode, entry)).status, 409, 'the old one');
+        const stray = await sealEntry({ ...facts, revision: 3 } as Facts, newCode(), world.secrets.keks);
+        t.is(JSON.parse((await world.put(mode, stray)).text).reached, 401, 'a code that the gate doesn’t take');
+        t.is(
+          (await world.put(mode, await sealEntry({ ...facts, revision: 4 } as Facts, next, world.secrets.keks))).status,
+          201,
+        );
         t.is((await get()).status, 200);
-        t.is((await world.put(mode, { version: 1, slug, revision: 3, state: 'revoked' })).status, 201);
+        t.is((await world.put(mode, { version: 1, slug, revision: 5, state: 'revoked' })).status, 201);
         t.is((await get()).status, 403);
         t.is((await world.put(mode, rotated)).status, 409);
         world.gate.codes.set(code, slug);

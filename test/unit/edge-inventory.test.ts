@@ -49,7 +49,7 @@ test.serial('an instance is pushed with its code sealed, revoked without, and wh
   const mine = loadEdgeSecrets();
   const asked: { url: string; init: RequestInit }[] = [];
   let answer = () => Response.json({}, { status: 201 });
-  const ask = async (url: URL | RequestInfo, init: RequestInit = {}) => {
+  const ask = async (url: string | URL | Request, init: RequestInit = {}) => {
     asked.push({ url: String(url), init });
     return answer();
   };
@@ -66,7 +66,8 @@ test.serial('an instance is pushed with its code sealed, revoked without, and wh
   t.like(sent(), { slug: 'alice', state: 'revoked' });
   t.true(sent().revision >= live.revision);
 
-  const refused = (message: RegExp) => t.throwsAsync(push(inventory, 'bob', record, CODE, mine, ask), { instanceOf: BuildError, message });
+  const refused = (message: RegExp) =>
+    t.throwsAsync(push(inventory, 'bob', record, CODE, mine, ask), { instanceOf: BuildError, message });
   answer = () => Response.json({ error: 'stale' }, { status: 409 });
   await refused(/doesn't take bob: 409 \{"error":"stale"\}/);
   answer = () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import { KeyJournal } from '../../src/keys/journal.ts';
 import { type OpenRouterKeys, openRouterKeys } from '../../src/keys/openrouter.ts';
-import { type Box, disableKeys, revokeKeys, rotateKey } from '../../src/keys/rotate.ts';
+import { type Box, capsOf, disableKeys, revokeKeys, rotateKey } from '../../src/keys/rotate.ts';
 import { keysDir } from '../../src/launch/places.ts';
 import { BuildError, EXIT } from '../../src/process/errors.ts';
 import { run } from '../../src/process/run.ts';
@@ -128,8 +128,9 @@ test('killed after any call, the next run ends with one key, which the box has, 
 test('disabled keys work no more until the next rotation; revoked ones are gone, on the box too', (t) =>
   withFake(async (fake, api, box) => {
     await rotateKey(api, box, options);
-    t.is(await disableKeys(api, box.id), 1);
+    t.is(await disableKeys(api, box), 1);
     t.deepEqual(usable(fake), []);
+    await t.throwsAsync(disableKeys(api, box), { message: /has no key that works/ });
     await rotateKey(api, box, options);
     t.is(usable(fake).length, 1);
     // A box that is away keeps nothing that works.
@@ -177,6 +178,60 @@ test('faults pass or are a clear error, and none has a secret in it', (t) =>
     writeFileSync(file, '{"version":1}');
     t.throws(() => KeyJournal.open('local-broken'), { message: /can't be read/ });
     t.is(readFileSync(file, 'utf8'), '{"version":1}');
+  }));
+
+// It moves the state's folder for a moment, so nothing else runs.
+test.serial('another operator, a lost journal, a key deleted elsewhere: one key is left, which the box has', (t) =>
+  withFake(async (fake, api, box) => {
+    const elsewhere = async <T>(act: () => Promise<T>): Promise<T> => {
+      process.env.XDG_STATE_HOME = mkdtempSync(join(work, 'other-'));
+      try {
+        return await act();
+      } finally {
+        process.env.XDG_STATE_HOME = work;
+      }
+    };
+    const one = () =>
+      t.deepEqual(
+        usable(fake).map(({ secret }) => secret),
+        [box.key as string],
+      );
+    const now = { caps, graceMs: 0 };
+    await rotateKey(api, box, now);
+    await elsewhere(() => rotateKey(api, box, now));
+    one();
+    // This machine's journal has one that isn't there any more, and doesn't know the one that is.
+    await rotateKey(api, box, now);
+    one();
+    await elsewhere(async () => t.is(await revokeKeys(api, box), 1));
+    t.is(fake.keys.size, 0);
+    await rotateKey(api, box, now);
+    fake.keys.clear();
+    await rotateKey(api, box, now);
+    one();
+
+    // On its way to the box when its operator was cut: it works, so it is disabled.
+    const set = {
+      value: async (secret: string | null) => {
+        box.key = secret;
+        throw new Error('cut');
+      },
+    };
+    await t.throwsAsync(rotateKey(api, Object.create(box, { set }), now), { message: 'cut' });
+    t.is(usable(fake).length, 2);
+    t.is(await disableKeys(api, box), 2);
+    t.deepEqual(usable(fake), []);
+  }),
+);
+
+test('a successor has the caps and the life of the key before', (t) =>
+  withFake(async (_fake, api, box) => {
+    t.is(await capsOf(api, box), undefined);
+    const expiresAt = new Date(Date.now() + 90 * 86_400_000);
+    await rotateKey(api, box, { caps: { ...caps, expiresAt }, graceMs: 0 });
+    const next = await capsOf(api, box);
+    t.like(next, { limit: 20, limitReset: 'monthly' });
+    t.true(Math.abs((next?.expiresAt?.getTime() as number) - expiresAt.getTime()) < 60_000);
   }));
 
 test('more keys than a page holds are all seen', (t) =>

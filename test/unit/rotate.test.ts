@@ -86,7 +86,7 @@ test('the registry has the new code after it is announced, and the old one ends 
   };
   t.is((await rotate(box.parties({ register }), quick)).secondsLeft, 60);
   t.deepEqual(at, ['announced: true']);
-  t.deepEqual(box.steps, ['status', 'prepare', 'announce', 'status', 'commit']);
+  t.deepEqual(box.steps, ['status', 'prepare', 'announce', 'status', 'status', 'commit']);
 });
 
 test('cut after any step, the next call goes on with the same code and ends it', async (t) => {
@@ -128,6 +128,32 @@ test('a revocation registers the code that counts now, and one whose answer was 
   };
   await rotate(box.parties({ register }), quick);
   t.deepEqual(registered, box.codes.slice(2));
+});
+
+test('another operator who revokes in between is noticed, and the code that counts is registered', async (t) => {
+  const box = new Box();
+  const register = async (code: string) => {
+    if (box.phase === 'announced') {
+      await revoke(box.parties());
+      [box.phase, box.pending] = ['none', null];
+    }
+    box.registered = code;
+  };
+  await t.throwsAsync(rotate(box.parties({ register }), quick), {
+    message: /another operator has ended this rotation/,
+  });
+  t.is(box.registered, box.codes.at(-1) as string);
+  t.false(box.steps.includes('commit'));
+});
+
+test('after another recipient was set, what was sealed to the one before stops no rotation', async (t) => {
+  const box = new Box();
+  box.current = { rotation: 'abcdefghijkl', sealedCode: Buffer.from('sealed to another').toString('base64') };
+  const registered = async () => {
+    throw new BuildError('operator', 'encrypted to the key before', '');
+  };
+  await rotate(box.parties({ registered }), quick);
+  t.is(box.registered, box.codes[1] as string);
 });
 
 test('nothing is believed that isn’t this instance’s, or is sealed to somebody else', async (t) => {

@@ -2,11 +2,23 @@
  * How an operator's inventory reaches the registry: `/.clawdy/registry/<slug>` on the auth host. A token lets somebody in; what
  * they bring must have been sealed with the key-encryption key as well.
  */
-import { ENTRY_LIMIT, type Entry, entrySchema, OWN_PATHS, SLUG_PATTERN } from '../../../../src/contract/edge.ts';
+import {
+  ENTRY_LIMIT,
+  type Entry,
+  entrySchema,
+  type LiveEntry,
+  OWN_PATHS,
+  SLUG_PATTERN,
+} from '../../../../src/contract/edge.ts';
 import { StaleEntry } from './entries.ts';
 import { openCode } from './envelope.ts';
 import { OWN_HEADERS, word } from './pages.ts';
+import { requestForGate } from './pass.ts';
+import type { InstancePlace } from './place.ts';
 import type { Runtime } from './runtime.ts';
+
+/** Milliseconds that an instance has to answer. */
+const REACH_MS = 10_000;
 
 const PREFIX = `${OWN_PATHS}registry/`;
 export const isAdminPath = (path: string) => path.startsWith(PREFIX);
@@ -46,11 +58,28 @@ async function put(runtime: Runtime, request: Request, slug: string): Promise<Re
     throw error;
   }
   runtime.log('registry', { slug, state: entry.state, revision: entry.revision });
-  return told(201, entry);
+  return told(201, entry, entry.state === 'live' ? { reached: await reached(runtime, entry) } : {});
 }
 
-const told = (status: number, { slug, state, revision }: Entry) =>
-  Response.json({ slug, state, revision }, { status, headers: OWN_HEADERS });
+/**
+ * Asks the instance with the code that has just come, so that whoever rotates knows that this proxy's way to it is open.
+ * @returns the status; null where nothing answers.
+ */
+async function reached(runtime: Runtime, entry: LiveEntry): Promise<number | null> {
+  const host = `${entry.slug}.${runtime.config.uiDomain}`;
+  try {
+    const request = new Request(`https://${host}/readyz`, { method: 'HEAD', signal: AbortSignal.timeout(REACH_MS) });
+    const place: InstancePlace = { kind: 'ui', slug: entry.slug, host };
+    const answer = await runtime.ask(entry.origin, await requestForGate(runtime, request, entry, entry.owner, place));
+    await answer.body?.cancel();
+    return answer.status;
+  } catch {
+    return null;
+  }
+}
+
+const told = (status: number, { slug, state, revision }: Entry, more = {}) =>
+  Response.json({ slug, state, revision, ...more }, { status, headers: OWN_HEADERS });
 
 /** @returns undefined where it is longer than an entry may be. */
 async function bodyOf(request: Request): Promise<string | undefined> {
