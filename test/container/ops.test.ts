@@ -65,7 +65,7 @@ test.serial('operators ask, set and restart by the channel; whoever has no ops k
     );
     await t.throwsAsync(ask(way, 'logs', { unit: 'systemd-journald' }), { message: /logs takes/ });
     await t.throwsAsync(ask(way, 'no-such-verb', {}), {
-      message: /there is no such verb; there are: allow, diagnostics, logs/,
+      message: /there is no such verb; there are: allow, bans, diagnostics, logs/,
     });
     t.like(await ask(way, 'selfcheck', {}), { live: true, closed: null });
 
