@@ -119,7 +119,21 @@ class H2 {
     this.#gate = gate;
   }
 
+  /**
+   * A stream that was opened while a GOAWAY was on its way here is refused, and was never looked at: whoever speaks HTTP/2 asks
+   * again on a new connection (RFC 9113, 6.8 and 8.7).
+   */
   async ask(): Promise<void> {
+    try {
+      await this.#once();
+    } catch (error) {
+      if (!(error instanceof Error && error.message.includes('NGHTTP2_REFUSED_STREAM'))) throw error;
+      this.#session?.close();
+      await this.#once();
+    }
+  }
+
+  async #once(): Promise<void> {
     if (!this.#session || this.#session.closed || this.#session.destroyed) {
       const session = connectH2(`https://${this.#gate.address}`, { ...tls(this.#gate), ALPNProtocols: ['h2'] });
       session.on('goaway', () => session.close());
