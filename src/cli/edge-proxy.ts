@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { Command } from 'commander';
+import { z } from 'zod';
 import { serve } from '../../layers/06-cloudflare/edge/node/serve.ts';
 import { readSettings } from '../../layers/06-cloudflare/edge/node/settings.ts';
 import { bundleWorker } from '../edge/bundle.ts';
@@ -75,10 +76,7 @@ async function input<T>(file: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw inputError(
-      'edge',
-      `${file}: ${error instanceof Error ? error.message : error}`,
-      'docs/edge.md has an example',
-    );
+    const why = error instanceof z.ZodError ? z.prettifyError(error) : error instanceof Error ? error.message : error;
+    throw inputError('edge', `${file}: ${why}`, 'docs/edge.md has an example');
   }
 }

@@ -10,31 +10,26 @@ export interface Limits {
   /** In an expression: the `matches` operator. */
   regex: boolean;
   rateLimits: number;
-  /** Seconds. */
+  /** Seconds over which a rate may be counted, and for which it may then pause. */
   periods: number[];
   pauses: number[];
   managed: boolean;
 }
 
-const MINUTE = [10, 60];
-const BUSINESS_PAUSES = [10, 60, 120, 300, 600, 3600, 86_400];
+/** Seconds; the values that there are, of which a plan has those up to a limit. */
+const SUPPORTED = [
+  ...[10, 15, 20, 30, 40, 45, 60, 90, 120, 180, 240, 300, 480, 600, 900, 1200, 1800, 2400, 3600],
+  ...[65_535, 86_400],
+];
+const upTo = (seconds: number) => SUPPORTED.filter((value) => value <= seconds);
+
 const PLANS: Record<Limits['plan'], Omit<Limits, 'plan'>> = {
   free: { customRules: 5, regex: false, rateLimits: 1, periods: [10], pauses: [10], managed: false },
-  pro: {
-    customRules: 20,
-    regex: false,
-    rateLimits: 2,
-    periods: MINUTE,
-    pauses: [10, 60, 120, 300, 600, 3600],
-    managed: true,
-  },
-  business: {
-    ...{ customRules: 100, regex: true, rateLimits: 5, managed: true },
-    ...{ periods: [...MINUTE, 120, 300, 600], pauses: BUSINESS_PAUSES },
-  },
+  pro: { customRules: 20, regex: false, rateLimits: 2, periods: upTo(60), pauses: upTo(3600), managed: true },
+  business: { customRules: 100, regex: true, rateLimits: 5, periods: upTo(600), pauses: upTo(86_400), managed: true },
   enterprise: {
     ...{ customRules: 1000, regex: true, rateLimits: 100, managed: true },
-    ...{ periods: [...MINUTE, 120, 300, 600, 3600], pauses: BUSINESS_PAUSES },
+    ...{ periods: upTo(65_535), pauses: upTo(86_400) },
   },
 };
 

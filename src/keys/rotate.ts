@@ -146,17 +146,13 @@ export async function revokeKeys(api: OpenRouterKeys, box: Box): Promise<number>
 }
 
 /**
- * The caps of the key that a box has: its successor gets the same, and as long a life.
+ * The caps of the newest key that works of a box: its successor gets the same, and as long a life.
  * @returns undefined where it has none.
  */
 export async function capsOf(api: OpenRouterKeys, box: Pick<Box, 'id' | 'user'>): Promise<Caps | undefined> {
-  const listed = (await api.list()).filter(({ name }) => name.startsWith(prefixOf(box)));
-  const { keys } = KeyJournal.open(box.id);
-  const working = listed.filter(({ disabled }) => !disabled);
-  const entry = keys.findLast(({ hash }) => working.some((one) => one.hash === hash));
-  const key = working.find(({ hash }) => hash === entry?.hash) ?? working.at(-1);
+  const working = (await api.list()).filter(({ name, disabled }) => name.startsWith(prefixOf(box)) && !disabled);
+  const key = working.sort((one, other) => Date.parse(one.createdAt) - Date.parse(other.createdAt)).at(-1);
   if (!key) return undefined;
-  const life = key.expiresAt ? key.expiresAt.getTime() - Date.parse(entry?.created ?? key.createdAt) : undefined;
-  const expiresAt = life === undefined ? null : new Date(Date.now() + life);
+  const expiresAt = key.expiresAt ? new Date(Date.now() + key.expiresAt.getTime() - Date.parse(key.createdAt)) : null;
   return { limit: key.limit, limitReset: key.limitReset as Caps['limitReset'], expiresAt };
 }

@@ -8,6 +8,7 @@ import { openCode, type Parties, revoke, rotate, rotationOf } from '../../src/ro
 import { Owner } from '../../src/verify/owner.ts';
 import { waitForLine } from '../../src/verify/stages/ready.ts';
 import type { ContainerTarget } from '../../src/verify/targets/container.ts';
+import { cutCodes } from '../cut-codes.ts';
 import { userData } from '../image.ts';
 import { keys, LIVE, LIVE_LIMIT_MS, network, withBox } from './boxes.ts';
 import { APP_PORT, type Gate, LIFE_MS, openWebSocket, ping, startLoad, statusOf } from './load.ts';
@@ -208,24 +209,9 @@ async function rotationFrom(result: Promise<unknown>) {
   return rotationSchema.parse(JSON.parse(((await result) as { body: string }).body));
 }
 
-/** Runs gate/codes, and ends it where it was about to do the nth thing that others see: a rename, a program, a word to the gate. */
-const CUT = `
-import os, runpy, sys
-left = int(sys.argv[1])
-def hook(event, _):
-    global left
-    if event in ("os.rename", "subprocess.Popen", "socket.connect"):
-        left -= 1
-        if left == 0:
-            os._exit(99)
-sys.addaudithook(hook)
-sys.argv = ["codes", sys.argv[2]]
-runpy.run_path("/usr/lib/clawdy/gate/codes", run_name="__main__")
-`;
-
 test('cut anywhere in a rotation, then without power for a moment: the registry’s code gets in', (t) =>
   withScene('cut', async ({ box, gate, now, step, parties }) => {
-    await box.put('/var/tmp/cut', CUT, '0644');
+    await box.put('/var/tmp/cut', cutCodes('os._exit(99)'), '0644');
     const old = now();
     // systemd takes no more than five starts in ten seconds, which no machine makes by losing power.
     const restart = 'systemctl reset-failed clawdy-gate.service; systemctl restart clawdy-gate.service';

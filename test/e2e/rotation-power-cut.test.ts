@@ -5,6 +5,7 @@ import { openCode } from '../../src/rotate/rotate.ts';
 import { type Lab, openLab } from '../../src/verify/lab/lab.ts';
 import type { Vm } from '../../src/verify/lab/vm.ts';
 import { Owner } from '../../src/verify/owner.ts';
+import { cutCodes } from '../cut-codes.ts';
 import { userData } from '../image.ts';
 import { DISK, LIMITS, waitReady } from '../vm/machine.ts';
 
@@ -18,22 +19,8 @@ test.before(async () => {
 test.after.always(() => lab?.close());
 
 const CUTS = 20;
-/** Says so on the console where gate/codes is about to do the nth thing that others see, and does nothing more. */
-const HOLD = `
-import os, runpy, sys, time
-left = int(sys.argv[1])
-def hook(event, _):
-    global left
-    if event in ("os.rename", "subprocess.Popen", "socket.connect"):
-        left -= 1
-        if left == 0:
-            with open("/dev/console", "w") as console:
-                console.write("\\nrotation: cut me now\\n")
-            time.sleep(600)
-sys.addaudithook(hook)
-sys.argv = ["codes", sys.argv[2]]
-runpy.run_path("/usr/lib/clawdy/gate/codes", run_name="__main__")
-`;
+/** Says so on the console, and does nothing more. */
+const HOLD = cutCodes('open("/dev/console", "w").write("\\nrotation: cut me now\\n"); time.sleep(600)');
 /** An app of the agent's, which the gate passes on to; OpenClaw needs minutes to start. */
 const APP =
   'systemd-run --quiet --uid=7860 --gid=7860 python3 -m http.server --bind 127.0.0.1 3000; until ss -Hltn sport = :3000 | grep -q .; do sleep 1; done';

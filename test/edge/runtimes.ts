@@ -43,6 +43,9 @@ export async function startNode(world: World): Promise<Started> {
   };
 }
 
+/** On disk: an object that nobody has asked for ten seconds is put away, and has to come back as it was. */
+const objectsOf = (world: World) => join(world.work, 'objects');
+
 const text = (value: unknown) => JSON.stringify(typeof value === 'string' ? value : JSON.stringify(value));
 
 /** Mode access with KV, mode oidc with Durable Objects: https://github.com/cloudflare/workerd, src/workerd/server/workerd.capnp. */
@@ -55,7 +58,7 @@ function capnp(world: World, kvPort: number, bare: number | undefined): string {
     compatibilityDate = "${COMPATIBILITY_DATE}",
     globalOutbound = "internet",
     durableObjectNamespaces = [(className = "RegistryObject", uniqueKey = "registry"), (className = "SpentObject", uniqueKey = "spent")],
-    durableObjectStorage = (inMemory = void),
+    durableObjectStorage = (localDisk = "objects"),
     bindings = [
       (name = "CONFIG", text = ${text(world.config(mode))}),
       (name = "SECRETS", text = ${text(world.secrets)}),
@@ -75,6 +78,7 @@ const config :Workerd.Config = (
     (name = "access", worker = ${worker('access', `(name = "KV", kvNamespace = "kv")`)}),
     (name = "oidc", worker = ${worker('oidc', objects)}),
     (name = "internet", network = (allow = ["local", "private", "public"], tlsOptions = (trustedCertificates = [${text(issuer.certificate)}]))),
+    (name = "objects", disk = (path = ${text(objectsOf(world))}, writable = true)),
     (name = "kv", external = (address = "127.0.0.1:${kvPort}", http = ())),
     (name = "gate", external = (address = "127.0.0.1:${world.gate.port}", https = (options = (), certificateHost = "gate.test",
       tlsOptions = (keypair = ${keypair(client)}, trustedCertificates = [${text(gate.certificate)}]))))
@@ -106,6 +110,7 @@ async function startKv() {
 export async function startWorkerd(world: World, bare?: number): Promise<Started> {
   const folder = join(world.work, 'workerd');
   mkdirSync(folder);
+  mkdirSync(objectsOf(world));
   await bundleWorker(ROOT, join(folder, 'worker.js'));
   const kv = await startKv();
   writeFileSync(join(folder, 'config.capnp'), capnp(world, kv.port, bare));

@@ -8,7 +8,7 @@ const PLANS: Record<
 > = {
   free: { custom: 5, limits: 1, regex: false, log: false, periods: [10], sets: ['77454fe2d30c4220b5701f6fdfb893ba'] },
   pro: {
-    ...{ custom: 20, limits: 2, regex: false, log: false, periods: [10, 60] },
+    ...{ custom: 20, limits: 2, regex: false, log: false, periods: [10, 15, 20, 30, 40, 45, 60] },
     sets: ['efb7b8c949ac4650a09736fc376e9aee', '4814384a9e5d4991b9815dcfc25d2f1f'],
   },
 };
