@@ -9,6 +9,7 @@ import { perform } from '../ops/verbs.ts';
 import { BuildError, inputError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 import { agreed } from './agreed.ts';
+import { addEnrolCommands } from './edge-enrol.ts';
 import { addProxyCommands } from './edge-proxy.ts';
 
 interface Options {
@@ -70,6 +71,7 @@ export function edgeCommand(root: string): Command {
   );
   add('certificates', "give the instances of zone.yaml certificates of Cloudflare's CA for origins", certificates);
   addProxyCommands(command, root);
+  addEnrolCommands(command);
   return command;
 }
 

@@ -4,6 +4,7 @@ import { type Entry, factsSchema, OWN_PATHS } from '../contract/edge.ts';
 import type { InstanceRecord } from '../launch/records.ts';
 import { readYaml } from '../manifest/yaml-file.ts';
 import { BuildError, inputError } from '../process/errors.ts';
+import { askProxy } from './proxy.ts';
 import type { OperatorEdge } from './secrets.ts';
 
 const { owner, shares, origin, apps } = factsSchema.shape;
@@ -34,9 +35,6 @@ export function readInventory(file: string): Inventory {
 export function slugsOf({ instances }: Inventory, id: string): string[] {
   return Object.entries(instances).flatMap(([slug, { instance }]) => (instance === id ? [slug] : []));
 }
-
-/** Milliseconds. */
-const ANSWER_MS = 30_000;
 
 /**
  * Writes an instance into the proxy's registry. The code leaves this machine sealed; only the proxy has the key.
@@ -71,28 +69,11 @@ export async function push(
     if (!facts.success) throw inputError('edge', `${slug}: ${z.prettifyError(facts.error)}`, 'correct edge.yaml');
     entry = await sealEntry(facts.data, code, secrets.keks);
   }
-  let said: string;
-  try {
-    const answer = await ask(new URL(`${OWN_PATHS}registry/${slug}`, proxy), {
-      ...{
-        method: 'PUT',
-        body: JSON.stringify(entry),
-        signal: AbortSignal.timeout(ANSWER_MS),
-        redirect: 'error',
-      },
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    });
-    if (answer.ok) return z.object({ reached: z.number().nullish() }).parse(await answer.json()).reached ?? null;
-    said = `${answer.status} ${(await answer.text()).slice(0, 100)}`;
-  } catch (error) {
-    said =
-      error instanceof Error
-        ? `${error.message}${error.cause instanceof Error ? `: ${error.cause.message}` : ''}`
-        : String(error);
-  }
+  const answer = await askProxy(proxy, `${OWN_PATHS}registry/${slug}`, entry, { token }, ask);
+  if ('body' in answer) return z.object({ reached: z.number().nullish() }).parse(answer.body).reached ?? null;
   throw new BuildError(
     'edge',
-    `the auth proxy doesn't take ${slug}: ${said}`,
+    `the auth proxy doesn't take ${slug}: ${answer.said}`,
     'what it had counts on; the same command tries again',
   );
 }

@@ -38,7 +38,7 @@ export async function openBundle(sealed: Uint8Array, expected: Expected): Promis
     throw refused(`it has ${sealed.length} bytes, at most ${BUNDLE_LIMIT} are read`);
   }
   const envelope = parse(await decrypt(sealed, expected.identity), envelopeSchema, 'its envelope');
-  const mac = Buffer.from(bundleMac(expected.token, envelope.body), 'hex');
+  const mac = Buffer.from(await bundleMac(expected.token, envelope.body), 'hex');
   if (!timingSafeEqual(mac, Buffer.from(envelope.mac, 'hex'))) {
     throw refused("it is forged: its MAC isn't one by this launch's token");
   }

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import test from 'ava';
-import { type Bundle, enrolProof, enrolRequestSchema } from '../../src/contract/enrolment.ts';
+import { type Bundle, enrolRequestSchema, isEnrolProof } from '../../src/contract/enrolment.ts';
 import { bundleFromConsole } from '../../src/launch/console-bundle.ts';
 import { openBundle } from '../../src/launch/open-bundle.ts';
 import { run } from '../../src/process/run.ts';
@@ -235,7 +235,9 @@ test.serial(
           const sealed = Buffer.from(sent.bundle, 'base64');
           t.deepEqual(sealed, bundleFromConsole(console));
           const sha256 = createHash('sha256').update(sealed).digest('hex');
-          t.is(sent.proof, enrolProof(TOKEN, 'test-launch', 'i-container', sha256));
+          t.like(sent, { launchId: 'test-launch', instanceId: 'i-container' });
+          t.true(await isEnrolProof(TOKEN, sent, sha256));
+          t.false(await isEnrolProof(TOKEN, { ...sent, instanceId: 'i-other' }, sha256));
           t.is((await box.exec('cat /var/lib/clawdy/state/enrolled')).stdout.trim(), sha256);
         }
         const { stdout } = await box.exec('tar -C /var/lib/clawdy -cf - state | base64 -w 0');

@@ -1,5 +1,6 @@
 import test from 'ava';
 import { attackCases } from './cases-attacks.ts';
+import { enrolmentCases } from './cases-enrolment.ts';
 import { passCases } from './cases-pass.ts';
 import { registryCases } from './cases-registry.ts';
 import { signInCases } from './cases-sign-in.ts';
@@ -28,6 +29,7 @@ export function cases(start: (world: World) => Promise<Started>): void {
   signInCases();
   socketCases();
   registryCases();
+  enrolmentCases();
 
   test.serial('no code, token or cookie in any byte for a browser, or in the log', (t) => {
     const { world, started } = here;

@@ -1,7 +1,8 @@
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { FileRegistry, FileSpent } from '../../layers/06-cloudflare/edge/node/files.ts';
+import { ENTRIES } from '../../layers/06-cloudflare/edge/core/kinds.ts';
+import { FileSpent, FileStore } from '../../layers/06-cloudflare/edge/node/files.ts';
 import { readSecrets, readSettings } from '../../layers/06-cloudflare/edge/node/settings.ts';
 import { selfSigned } from '../fakes/certificates.ts';
 import { startNode } from './runtimes.ts';
@@ -54,7 +55,7 @@ test.serial('settings and secrets are read as they must be; what counts once sur
     t.false(await new FileSpent(folder, now).spend('one', 10_001));
     t.false(await new FileSpent(folder, () => 10_002).isSpent('one'), 'expired ones go');
     await t.throwsAsync(new FileSpent(folder, now).isSpent('../secrets.json'));
-    await t.throwsAsync(new FileRegistry(folder).get('../secrets'));
+    await t.throwsAsync(new FileStore(folder, ENTRIES, now).get('../secrets'));
   } finally {
     await world.close();
   }

@@ -38,6 +38,8 @@ export interface World {
   instance(mode: Mode, change?: Partial<Facts>): Promise<{ slug: string; code: string; entry: LiveEntry }>;
   put(mode: Mode, entry: Entry, token?: string): Promise<Answer>;
   call(mode: Mode, host: string, path: string, asking?: Asking): Promise<Answer>;
+  /** As an operator's tools ask the auth host, whatever host their URL names. */
+  fetch(mode: Mode): typeof fetch;
   close(): Promise<void>;
 }
 
@@ -113,6 +115,12 @@ export async function makeWorld(): Promise<World> {
       const answer = await call(ports[mode], tls.edge.certificate, host, path, asking);
       received.push(answer.raw.join('\n'), answer.text);
       return answer;
+    },
+    fetch: (mode) => async (url, init) => {
+      const { method = 'GET', headers, body } = init as Asking & { body?: string };
+      const asking = { method, headers: headers ?? {}, ...(body ? { body } : {}) };
+      const answer = await world.call(mode, `auth.${UI_DOMAIN}`, new URL(String(url)).pathname, asking);
+      return new Response(answer.text, { status: answer.status });
     },
     async close() {
       await gate.close();

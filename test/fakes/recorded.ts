@@ -79,6 +79,6 @@ export async function withBundle(
   const { launchId, token, recipient } = JSON.parse(config.write_files[0].content) as Record<string, string>;
   if (!imageId || !token || !recipient) return said;
   const body = { ...BUNDLE, launchId, instanceId, imageId, ssh: { ...BUNDLE.ssh, hostKeys: [hostKey] } };
-  const lines = consoleLines(await seal(envelope(body, token), recipient));
+  const lines = consoleLines(await seal(await envelope(body, token), recipient));
   return said.replace('clawdy: live ok', `${lines.join('\n')}\nclawdy: live ok`);
 }

@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
-import { checkNewer } from '../../layers/06-cloudflare/edge/core/entries.ts';
 import { sealEntry } from '../../layers/06-cloudflare/edge/core/envelope.ts';
 import { handle } from '../../layers/06-cloudflare/edge/core/handle.ts';
-import type { Accept, Runtime } from '../../layers/06-cloudflare/edge/core/runtime.ts';
+import { checkNewer, ENROLMENTS, ENTRIES, type Kind } from '../../layers/06-cloudflare/edge/core/kinds.ts';
+import { Rate } from '../../layers/06-cloudflare/edge/core/rate.ts';
+import type { Accept, Runtime, Store } from '../../layers/06-cloudflare/edge/core/runtime.ts';
 import { type EdgeSecrets, type Entry, edgeConfigSchema, type Facts } from '../../src/contract/edge.ts';
+import { ENROL_RATE, type Enrolment } from '../../src/contract/edge-enrolment.ts';
 
 export const key32 = () => randomBytes(32).toString('base64url');
 export const CODE = key32();
@@ -20,6 +22,16 @@ export const FACTS: Facts = {
 
 let issuers = 0;
 
+function storeIn<Kept extends { revision: number }>(kept: Map<string, Kept>, kind: Kind<Kept>): Store<Kept> {
+  return {
+    get: async (name) => kept.get(name),
+    put: async (next) => {
+      checkNewer(kept.get(kind.nameOf(next)), next);
+      kept.set(kind.nameOf(next), next);
+    },
+  };
+}
+
 /** A runtime in memory, behind Cloudflare Access: what reached the gate, what was logged, and a clock that is set. */
 export async function memoryEdge() {
   const { publicKey, privateKey } = await generateKeyPair('RS256', { extractable: true });
@@ -31,6 +43,7 @@ export async function memoryEdge() {
     sessionKeys: [{ id: 's-1', key: key32() }],
   };
   const entries = new Map<string, Entry>();
+  const launches = new Map<string, Enrolment>();
   const spent = new Set<string>();
   const asked: Request[] = [];
   const logged: string[] = [];
@@ -41,13 +54,9 @@ export async function memoryEdge() {
       signIn: { mode: 'access', issuer, audiences: AUDIENCES },
     }),
     secrets,
-    registry: {
-      get: async (slug) => entries.get(slug),
-      put: async (entry) => {
-        checkNewer(entries.get(entry.slug), entry);
-        entries.set(entry.slug, entry);
-      },
-    },
+    registry: storeIn(entries, ENTRIES),
+    enrolments: storeIn(launches, ENROLMENTS),
+    enrolRate: new Rate(ENROL_RATE),
     spent: {
       spend: async (id) => !spent.has(id) && !!spent.add(id),
       isSpent: async (id) => spent.has(id),
@@ -66,7 +75,7 @@ export async function memoryEdge() {
     throw new Error('no upgrade here');
   };
   return {
-    ...{ runtime, entries, asked, logged, clock, issuer, jwk, privateKey },
+    ...{ runtime, entries, launches, asked, logged, clock, issuer, jwk, privateKey },
     /** A token as Access gives one. @param header over what it says by itself. */
     token: (claims: JWTPayload = {}, signer: CryptoKey | Uint8Array = privateKey, header = {}) =>
       new SignJWT({
@@ -75,7 +84,8 @@ export async function memoryEdge() {
       })
         .setProtectedHeader({ alg: 'RS256', kid: 'k', ...header })
         .sign(signer),
-    handle: (url: string, init: RequestInit = {}) => handle(runtime, new Request(url, init), accept),
+    handle: (url: string, init: RequestInit = {}, visitor = '192.0.2.1') =>
+      handle(runtime, new Request(url, init), visitor, accept),
   };
 }
 export type MemoryEdge = Awaited<ReturnType<typeof memoryEdge>>;

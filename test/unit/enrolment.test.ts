@@ -20,7 +20,7 @@ const seal = async (text: string, to = identity) => sealTo(text, await identityT
 const envelope = (body: unknown, token = TOKEN) => envelopeBy(body, token);
 
 test('a sound bundle is opened, with and without what later layers add', async (t) => {
-  t.deepEqual(await openBundle(await seal(envelope(sound)), expected), sound);
+  t.deepEqual(await openBundle(await seal(await envelope(sound)), expected), sound);
   const more = {
     ...sound,
     gate: {
@@ -29,7 +29,7 @@ test('a sound bundle is opened, with and without what later layers add', async (
     },
     instanceKey: CERTIFICATE.replaceAll('CERTIFICATE', 'PUBLIC KEY'),
   };
-  t.deepEqual(await openBundle(await seal(envelope(more)), expected), more);
+  t.deepEqual(await openBundle(await seal(await envelope(more)), expected), more);
 });
 
 // Each has the code, and this where something is wrong.
@@ -53,7 +53,7 @@ const wrongForms: [string, unknown, RegExp][] = [
 for (const [what, body, reason] of wrongForms) {
   test(`a bundle ${what} is refused, in words that name at most its version and IDs`, async (t) => {
     const text = typeof body === 'string' ? body : JSON.stringify(body);
-    const error = await t.throwsAsync<BuildError>(async () => openBundle(await seal(envelope(text)), expected), {
+    const error = await t.throwsAsync<BuildError>(async () => openBundle(await seal(await envelope(text)), expected), {
       name: 'BuildError',
       message: reason,
     });
@@ -65,8 +65,8 @@ for (const [what, body, reason] of wrongForms) {
 
 test('a bundle is refused as forged when its MAC is by another token, or over other bytes', async (t) => {
   const refusal = { name: 'BuildError', message: /forged/ };
-  await t.throwsAsync(async () => openBundle(await seal(envelope(sound, `${TOKEN}x`)), expected), refusal);
-  const { body, mac } = JSON.parse(envelope(sound));
+  await t.throwsAsync(async () => openBundle(await seal(await envelope(sound, `${TOKEN}x`)), expected), refusal);
+  const { body, mac } = JSON.parse(await envelope(sound));
   await t.notThrowsAsync(async () => openBundle(await seal(JSON.stringify({ body, mac })), expected));
   for (const change of [
     { body: body.replace('20000', '20001'), mac },
@@ -87,19 +87,19 @@ test('what authenticates an enrolment request does not authenticate a bundle', a
 });
 
 test('an envelope with more or less than body and MAC is refused', async (t) => {
-  const { body, mac } = JSON.parse(envelope(sound));
+  const { body, mac } = JSON.parse(await envelope(sound));
   for (const wrong of [{ body }, { body, mac, more: 1 }, { body: sound, mac }, { body, mac: 'short' }, [body, mac]]) {
     await t.throwsAsync(async () => openBundle(await seal(JSON.stringify(wrong)), expected), { message: /envelope/ });
   }
 });
 
 test('a bundle for another recipient is refused as that', async (t) => {
-  const sealed = await seal(envelope(sound), await generateX25519Identity());
+  const sealed = await seal(await envelope(sound), await generateX25519Identity());
   await t.throwsAsync(openBundle(sealed, expected), { name: 'BuildError', message: /another recipient/ });
 });
 
 test('a bundle that lost its end, or changed in one bit, is refused', async (t) => {
-  const sealed = await seal(envelope(sound));
+  const sealed = await seal(await envelope(sound));
   for (const length of [0, 10, 100, sealed.length - 16, sealed.length - 1]) {
     await t.throwsAsync(openBundle(sealed.subarray(0, length), expected), { message: /truncated or damaged/ });
   }
@@ -118,7 +118,7 @@ test('a launch accepts once, while its record is there; none is accepted while a
   const state = mkdtempSync(join(tmpdir(), 'clawdy-taken-'));
   t.teardown(() => rmSync(state, { recursive: true }));
   process.env.XDG_STATE_HOME = state;
-  const sealed = await seal(envelope(sound));
+  const sealed = await seal(await envelope(sound));
   const once = { ...expected, isTaken };
   t.is((await openBundle(sealed, once)).launchId, RECORD.launch_id);
   writeRecord(RECORD);

@@ -52,9 +52,9 @@ export const BUNDLE: Bundle = {
 };
 
 /** @param body whatever it is, it is authenticated. */
-export function envelope(body: unknown, token: string): string {
+export async function envelope(body: unknown, token: string): Promise<string> {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
-  return JSON.stringify({ body: text, mac: bundleMac(token, text) });
+  return JSON.stringify({ body: text, mac: await bundleMac(token, text) });
 }
 
 export async function seal(text: string, recipient: string): Promise<Uint8Array> {

@@ -39,7 +39,7 @@ async function boot(words: string[], changed: Partial<Bundle>, hostKey = HOST_KE
   machines.push(...[identify(pid)].filter((machine) => machine !== undefined));
   const id = qemu[qemu.indexOf('-name') + 1] as string;
   const { launchId, token, recipient } = seededLaunch(join(one.dir, id));
-  const sealed = await seal(envelope({ ...BUNDLE, launchId, instanceId: id, ...changed }, token), recipient);
+  const sealed = await seal(await envelope({ ...BUNDLE, launchId, instanceId: id, ...changed }, token), recipient);
   appendFileSync(join(one.dir, id, 'console.log'), `${consoleLines(sealed).join('\n')}\nclawdy: live ok\n`);
   return { one, pid, id, ...(await one.ended) };
 }

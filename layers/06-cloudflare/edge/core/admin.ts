@@ -1,6 +1,6 @@
 /**
- * How an operator's inventory reaches the registry: `/.clawdy/registry/<slug>` on the auth host. A token lets somebody in; what
- * they bring must have been sealed with the key-encryption key as well.
+ * How an operator's inventory reaches the registry, `/.clawdy/registry/<slug>` on the auth host, and launches the enrolments. A
+ * token lets somebody in; what they bring must have been sealed with the key-encryption key as well.
  */
 import {
   ENTRY_LIMIT,
@@ -10,8 +10,11 @@ import {
   OWN_PATHS,
   SLUG_PATTERN,
 } from '../../../../src/contract/edge.ts';
-import { StaleEntry } from './entries.ts';
+import { ENROLMENTS_PATH } from '../../../../src/contract/edge-enrolment.ts';
+import { bodyOf, jsonOf } from './body.ts';
+import { enrolments } from './enrolments.ts';
 import { openCode } from './envelope.ts';
+import { Stale } from './kinds.ts';
 import { OWN_HEADERS, word } from './pages.ts';
 import { requestForGate } from './pass.ts';
 import type { InstancePlace } from './place.ts';
@@ -21,17 +24,19 @@ import type { Runtime } from './runtime.ts';
 const REACH_MS = 10_000;
 
 const PREFIX = `${OWN_PATHS}registry/`;
-export const isAdminPath = (path: string) => path.startsWith(PREFIX);
+export const isAdminPath = (path: string) => path.startsWith(PREFIX) || path.startsWith(ENROLMENTS_PATH);
 
 /**
- * GET tells state and revision; PUT takes an entry (201, or 409 where one as new is there). Nothing that is told is secret.
+ * GET tells how it stands; PUT takes what is newer (201, or 409 where one as new is there). Nothing that is told is secret.
  * @returns 404 where no token is set, 401 without the right one.
  */
 export async function admin(runtime: Runtime, request: Request, url: URL): Promise<Response> {
   const wanted = runtime.secrets.adminTokenSha256;
-  const slug = url.pathname.slice(PREFIX.length);
-  if (!wanted || !SLUG_PATTERN.test(slug)) return word(404, 'not_found');
+  if (!wanted) return word(404, 'not_found');
   if (!(await isToken(request.headers.get('authorization'), wanted))) return word(401, 'token_required');
+  if (!url.pathname.startsWith(PREFIX)) return enrolments(runtime, request, url);
+  const slug = url.pathname.slice(PREFIX.length);
+  if (!SLUG_PATTERN.test(slug)) return word(404, 'not_found');
   if (request.method === 'GET') {
     const entry = await runtime.registry.get(slug);
     if (!entry) return word(404, 'not_found');
@@ -42,9 +47,8 @@ export async function admin(runtime: Runtime, request: Request, url: URL): Promi
 }
 
 async function put(runtime: Runtime, request: Request, slug: string): Promise<Response> {
-  const text = await bodyOf(request);
-  const parsed = text === undefined ? undefined : entrySchema.safeParse(json(text));
-  if (!parsed?.success || parsed.data.slug !== slug) return word(400, 'bad_entry');
+  const parsed = entrySchema.safeParse(jsonOf(await bodyOf(request, ENTRY_LIMIT)));
+  if (!parsed.success || parsed.data.slug !== slug) return word(400, 'bad_entry');
   const entry = parsed.data;
   try {
     if (entry.state === 'live') await openCode(entry, runtime.secrets.keks);
@@ -54,7 +58,7 @@ async function put(runtime: Runtime, request: Request, slug: string): Promise<Re
   try {
     await runtime.registry.put(entry);
   } catch (error) {
-    if (error instanceof StaleEntry) return word(409, 'stale');
+    if (error instanceof Stale) return word(409, 'stale');
     throw error;
   }
   runtime.log('registry', { slug, state: entry.state, revision: entry.revision });
@@ -80,25 +84,6 @@ async function reached(runtime: Runtime, entry: LiveEntry): Promise<number | nul
 
 const told = (status: number, { slug, state, revision }: Entry, more = {}) =>
   Response.json({ slug, state, revision, ...more }, { status, headers: OWN_HEADERS });
-
-/** @returns undefined where it is longer than an entry may be. */
-async function bodyOf(request: Request): Promise<string | undefined> {
-  const decoder = new TextDecoder();
-  let text = '';
-  for await (const part of request.body ?? []) {
-    text += decoder.decode(part as Uint8Array, { stream: true });
-    if (text.length > ENTRY_LIMIT) return undefined;
-  }
-  return text;
-}
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
 
 /** Compares digests, so that time tells nothing about the token. */
 async function isToken(header: string | null, wanted: string): Promise<boolean> {

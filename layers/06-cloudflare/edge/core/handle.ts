@@ -1,7 +1,9 @@
 /** The auth proxy: a request in, a response out, whatever the runtime. docs/edge.md tells what it holds. */
 import { OWN_PATHS } from '../../../../src/contract/edge.ts';
+import { ENROL_PATH } from '../../../../src/contract/edge-enrolment.ts';
 import { may } from './access.ts';
 import { admin, isAdminPath } from './admin.ts';
+import { enrol } from './enrol.ts';
 import { ownPath, signIn } from './login.ts';
 import { authorize, callback } from './oidc.ts';
 import { PAGES, word } from './pages.ts';
@@ -17,19 +19,20 @@ const REFUSED_METHODS = ['CONNECT', 'TRACE', 'TRACK'];
 
 /**
  * Answers one request.
+ * @param visitor the address that asks, as the runtime knows it.
  * @param accept answers an upgrade, where the request is one.
  * @returns never throws: what nobody foresaw is a 500 and a line of the log.
  */
-export async function handle(runtime: Runtime, request: Request, accept: Accept): Promise<Response> {
+export async function handle(runtime: Runtime, request: Request, visitor: string, accept: Accept): Promise<Response> {
   try {
-    return await judge(runtime, request, accept);
+    return await judge(runtime, request, visitor, accept);
   } catch (error) {
     runtime.log('failed', { reason: error instanceof Error ? error.name : 'unknown' });
     return word(500, 'failed');
   }
 }
 
-async function judge(runtime: Runtime, request: Request, accept: Accept): Promise<Response> {
+async function judge(runtime: Runtime, request: Request, visitor: string, accept: Accept): Promise<Response> {
   const url = new URL(request.url);
   if (REFUSED_METHODS.includes(request.method)) return word(405, 'method');
   // A body that the next hop may not expect is how one request becomes two.
@@ -39,8 +42,9 @@ async function judge(runtime: Runtime, request: Request, accept: Accept): Promis
 
   const place = placeOf(url, runtime.config);
   if (!place) return told(request, PAGES.unknownHost(), 'unknown_host');
-  // Not by a browser, and by a token of its own.
+  // Neither by a browser: by an operator's token, by a launch's.
   if (place.kind === 'auth' && isAdminPath(url.pathname)) return admin(runtime, request, url);
+  if (place.kind === 'auth' && url.pathname === ENROL_PATH) return enrol(runtime, request, visitor);
   const reason = foreign(request, `https://${place.host}`);
   if (reason) {
     runtime.log('foreign', { host: place.host, reason });

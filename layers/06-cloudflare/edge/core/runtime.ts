@@ -1,11 +1,13 @@
 /** What the core asks of the runtime that it is in: a Worker or Node. */
 import type { EdgeConfig, EdgeSecrets, Entry, LiveEntry } from '../../../../src/contract/edge.ts';
+import type { Enrolment } from '../../../../src/contract/edge-enrolment.ts';
+import type { Rate } from './rate.ts';
 
-/** Instances by their slug. What it gives is of the form of the contract, or it throws. */
-export interface Registry {
-  get(slug: string): Promise<Entry | undefined>;
-  /** @throws StaleEntry where an entry as new or newer is there already. */
-  put(entry: Entry): Promise<void>;
+/** Things of one kind (kinds.ts) by their names. What it gives is of that kind's form, or it throws. */
+export interface Store<Kept> {
+  get(name: string): Promise<Kept | undefined>;
+  /** @throws Stale where one as new or newer is there already. */
+  put(kept: Kept): Promise<void>;
 }
 
 /** What counts once: tickets, states of a login, and sessions that were ended before their time. */
@@ -35,7 +37,12 @@ export type Log = (event: string, facts: Record<string, string | number>) => voi
 export interface Runtime {
   config: EdgeConfig;
   secrets: EdgeSecrets;
-  registry: Registry;
+  /** Instances by their slugs. */
+  registry: Store<Entry>;
+  /** Launches by their IDs. */
+  enrolments: Store<Enrolment>;
+  /** Of an address' tries to enrol. */
+  enrolRate: Rate;
   spent: Spent;
   log: Log;
   /** Seconds since 1970. */

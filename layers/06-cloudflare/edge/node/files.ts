@@ -1,61 +1,79 @@
-/** Registry and spent IDs as files: what is written counts from the next request on, and survives a restart. */
+/** What is kept, and spent IDs, as files: what is written counts from the next request on, and survives a restart. */
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Entry, SLUG_PATTERN } from '../../../../src/contract/edge.ts';
-import { checkNewer, readEntry } from '../core/entries.ts';
-import type { Registry, Spent } from '../core/runtime.ts';
+import { checkNewer, type Kind, readKept } from '../core/kinds.ts';
+import type { Spent, Store } from '../core/runtime.ts';
 
-/** A folder of `<slug>.json`, each replaced by a rename. An operator on the same machine may write there too. */
-export class FileRegistry implements Registry {
+/** What a file may be called: a slug, a launch ID, an ID that counts once. None begins with a dot, none has a slash. */
+const NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/;
+
+/** A folder of `<name>.json`, each replaced by a rename. An operator on the same machine may write there too. */
+export class FileStore<Kept extends { revision: number }> implements Store<Kept> {
   readonly #folder: string;
-  constructor(folder: string) {
+  readonly #kind: Kind<Kept>;
+  readonly #sweep: () => void;
+  constructor(folder: string, kind: Kind<Kept>, now: () => number) {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     this.#folder = folder;
+    this.#kind = kind;
+    const { expires } = kind;
+    this.#sweep = expires
+      ? sweeper(folder, now, (file) => expires(kind.schema.parse(JSON.parse(readFileSync(file, 'utf8')))))
+      : () => {};
   }
 
-  async get(slug: string): Promise<Entry | undefined> {
-    const file = this.#file(slug);
-    return existsSync(file) ? readEntry(slug, readFileSync(file, 'utf8')) : undefined;
+  async get(name: string): Promise<Kept | undefined> {
+    return this.#read(name);
   }
 
   /** Without a pause between looking and writing, so two of one process never cross. */
-  async put(entry: Entry): Promise<void> {
-    const file = this.#file(entry.slug);
-    checkNewer(existsSync(file) ? readEntry(entry.slug, readFileSync(file, 'utf8')) : undefined, entry);
+  async put(kept: Kept): Promise<void> {
+    this.#sweep();
+    const name = this.#kind.nameOf(kept);
+    checkNewer(this.#read(name), kept);
+    const file = this.#file(name);
     const next = `${file}.${randomUUID()}`;
-    writeFileSync(next, JSON.stringify(entry), { mode: 0o600, flush: true });
+    writeFileSync(next, JSON.stringify(kept), { mode: 0o600, flush: true });
     renameSync(next, file);
   }
 
-  #file(slug: string): string {
-    if (!SLUG_PATTERN.test(slug)) throw new Error('not a slug');
-    return join(this.#folder, `${slug}.json`);
+  #read(name: string): Kept | undefined {
+    const file = this.#file(name);
+    return existsSync(file) ? readKept(this.#kind, name, readFileSync(file, 'utf8')) : undefined;
+  }
+
+  #file(name: string): string {
+    if (!NAME.test(name)) throw new Error('not a name');
+    return join(this.#folder, `${name}.json`);
   }
 }
 
 /** Seconds between two looks for what has expired. */
 const SWEEP_S = 3600;
 
+/** @returns what, called often, removes what has expired, once an hour. @param until when a file's content has. */
+function sweeper(folder: string, now: () => number, until: (file: string) => number): () => void {
+  let swept = 0;
+  return () => {
+    if (now() - swept < SWEEP_S) return;
+    swept = now();
+    for (const name of readdirSync(folder)) {
+      const file = join(folder, name);
+      if (until(file) < now()) rmSync(file, { force: true });
+    }
+  };
+}
+
 /** A folder with a file for each ID; in it, when the ID expires. */
 export class FileSpent implements Spent {
   readonly #folder: string;
-  readonly #now: () => number;
-  #swept = 0;
+  readonly #sweep: () => void;
   constructor(folder: string, now: () => number) {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     this.#folder = folder;
-    this.#now = now;
+    this.#sweep = sweeper(folder, now, (file) => Number(readFileSync(file, 'utf8')));
     this.#sweep();
-  }
-
-  #sweep(): void {
-    if (this.#now() - this.#swept < SWEEP_S) return;
-    this.#swept = this.#now();
-    for (const name of readdirSync(this.#folder)) {
-      const file = join(this.#folder, name);
-      if (Number(readFileSync(file, 'utf8')) < this.#now()) rmSync(file, { force: true });
-    }
   }
 
   /** `wx`: of several at once, one creates the file. */
@@ -75,7 +93,7 @@ export class FileSpent implements Spent {
   }
 
   #file(id: string): string {
-    if (!/^[\w-]{1,64}$/.test(id)) throw new Error('not an ID');
+    if (!NAME.test(id)) throw new Error('not an ID');
     return join(this.#folder, id);
   }
 }

@@ -6,10 +6,13 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
+import { ENROL_RATE } from '../../../../src/contract/edge-enrolment.ts';
 import { handle } from '../core/handle.ts';
+import { ENROLMENTS, ENTRIES } from '../core/kinds.ts';
 import { word } from '../core/pages.ts';
+import { Rate } from '../core/rate.ts';
 import type { Accept, Log, Runtime } from '../core/runtime.ts';
-import { FileRegistry, FileSpent } from './files.ts';
+import { FileSpent, FileStore } from './files.ts';
 import { requestOf, send } from './incoming.ts';
 import { ask, connect } from './origin.ts';
 import { type NodeSettings, readSecrets } from './settings.ts';
@@ -48,7 +51,7 @@ export async function serve(settings: NodeSettings, log: Log = toStandardError):
     const refuse: Accept = () => {
       throw new Error('not an upgrade');
     };
-    const response = request ? await handle(runtime, request, refuse) : word(400, 'bad_request');
+    const response = request ? await handle(runtime, request, visitorOf(incoming), refuse) : word(400, 'bad_request');
     await send(response, outgoing).catch(() => outgoing.destroy());
   });
 
@@ -66,7 +69,7 @@ export async function serve(settings: NodeSettings, log: Log = toStandardError):
       accepted = true;
       return { socket: made, response: new Response(null) };
     };
-    const response = request ? await handle(runtime, request, accept) : word(400, 'bad_request');
+    const response = request ? await handle(runtime, request, visitorOf(incoming), accept) : word(400, 'bad_request');
     if (!accepted) await refuseUpgrade(incoming, socket, response).catch(() => socket.destroy());
   });
 
@@ -94,13 +97,17 @@ function runtimeOf({ edge, state, secrets, client }: NodeSettings, log: Log): Ru
   const now = () => Date.now() / 1000;
   return {
     ...{ config: edge, secrets: readSecrets(secrets), log, now },
-    registry: new FileRegistry(join(state, 'registry')),
+    registry: new FileStore(join(state, 'registry'), ENTRIES, now),
+    enrolments: new FileStore(join(state, 'enrolments'), ENROLMENTS, now),
+    enrolRate: new Rate(ENROL_RATE),
     spent: new FileSpent(join(state, 'spent'), now),
     fetch: (url, init) => fetch(url, init),
     ask: (origin, request) => ask(origin, { certificate, key }, request),
     connect: (origin, request) => connect(origin, { certificate, key }, request),
   };
 }
+
+const visitorOf = ({ socket }: IncomingMessage) => socket.remoteAddress ?? '';
 
 /** Aborts when a browser goes before its answer is complete. */
 function goneSignal(outgoing: ServerResponse): AbortSignal {

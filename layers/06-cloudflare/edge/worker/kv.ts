@@ -1,27 +1,35 @@
-/** Registry and spent IDs in Workers KV: what is written shows everywhere after 60 seconds or more. */
-import type { Entry } from '../../../../src/contract/edge.ts';
-import { checkNewer, readEntry } from '../core/entries.ts';
-import type { Registry, Spent } from '../core/runtime.ts';
+/** What is kept, and spent IDs, in Workers KV: what is written shows everywhere after 60 seconds or more. */
+import { checkNewer, type Kind, readKept } from '../core/kinds.ts';
+import type { Spent, Store } from '../core/runtime.ts';
 import type { KvNamespace } from './bindings.ts';
 
 /** Seconds; the least that KV takes for either (https://developers.cloudflare.com/kv/api/). */
 const LEAST_TTL = 60;
 
-export class KvRegistry implements Registry {
+const ttlUntil = (expires: number, now: number) => Math.max(LEAST_TTL, Math.ceil(expires - now));
+
+export class KvStore<Kept extends { revision: number }> implements Store<Kept> {
   readonly #kv: KvNamespace;
-  constructor(kv: KvNamespace) {
+  readonly #kind: Kind<Kept>;
+  readonly #now: () => number;
+  constructor(kv: KvNamespace, kind: Kind<Kept>, now: () => number) {
     this.#kv = kv;
+    this.#kind = kind;
+    this.#now = now;
   }
 
-  async get(slug: string): Promise<Entry | undefined> {
-    const text = await this.#kv.get(`instance:${slug}`, { type: 'text', cacheTtl: LEAST_TTL });
-    return text === null ? undefined : readEntry(slug, text);
+  async get(name: string): Promise<Kept | undefined> {
+    const text = await this.#kv.get(this.#kind.prefix + name, { type: 'text', cacheTtl: LEAST_TTL });
+    return text === null ? undefined : readKept(this.#kind, name, text);
   }
 
-  /** Compares before it writes; two operators at the same moment aren't told apart. */
-  async put(entry: Entry): Promise<void> {
-    checkNewer(await this.get(entry.slug), entry);
-    await this.#kv.put(`instance:${entry.slug}`, JSON.stringify(entry));
+  /** Compares before it writes; two at the same moment aren't told apart. */
+  async put(kept: Kept): Promise<void> {
+    const name = this.#kind.nameOf(kept);
+    checkNewer(await this.get(name), kept);
+    const expires = this.#kind.expires?.(kept);
+    const options = expires ? { expirationTtl: ttlUntil(expires, this.#now()) } : {};
+    await this.#kv.put(this.#kind.prefix + name, JSON.stringify(kept), options);
   }
 }
 
@@ -36,8 +44,7 @@ export class KvSpent implements Spent {
 
   async spend(id: string, expires: number): Promise<boolean> {
     if (await this.isSpent(id)) return false;
-    const expirationTtl = Math.max(LEAST_TTL, Math.ceil(expires - this.#now()));
-    await this.#kv.put(`spent:${id}`, '1', { expirationTtl });
+    await this.#kv.put(`spent:${id}`, '1', { expirationTtl: ttlUntil(expires, this.#now()) });
     return true;
   }
 

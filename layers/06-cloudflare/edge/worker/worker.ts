@@ -1,10 +1,13 @@
 /** The auth proxy as a Cloudflare Worker. Bundled by src/edge/bundle.ts. */
 import { edgeConfigSchema, edgeSecretsSchema } from '../../../../src/contract/edge.ts';
+import { ENROL_RATE } from '../../../../src/contract/edge-enrolment.ts';
 import { handle } from '../core/handle.ts';
-import type { Registry, Runtime, Spent } from '../core/runtime.ts';
+import { ENROLMENTS, ENTRIES, type Kind } from '../core/kinds.ts';
+import { Rate } from '../core/rate.ts';
+import type { Runtime, Spent, Store } from '../core/runtime.ts';
 import type { Env, WorkerInit, WorkerResponse } from './bindings.ts';
-import { DurableRegistry, DurableSpent } from './durable.ts';
-import { KvRegistry, KvSpent } from './kv.ts';
+import { DurableSpent, DurableStore } from './durable.ts';
+import { KvSpent, KvStore } from './kv.ts';
 import { accept, connectedBy } from './sockets.ts';
 
 export { RegistryObject, SpentObject } from './durable.ts';
@@ -13,6 +16,7 @@ export { RegistryObject, SpentObject } from './durable.ts';
 let parsed: Pick<Runtime, 'config' | 'secrets'> | undefined;
 
 const now = () => Date.now() / 1000;
+const enrolRate = new Rate(ENROL_RATE);
 
 export default {
   fetch(request: Request, env: Env): Promise<Response> {
@@ -20,7 +24,8 @@ export default {
       config: edgeConfigSchema.parse(JSON.parse(env.CONFIG)),
       secrets: edgeSecretsSchema.parse(JSON.parse(env.SECRETS)),
     };
-    return handle(runtimeOf(env, parsed), request, accept);
+    const visitor = request.headers.get('cf-connecting-ip') ?? '';
+    return handle(runtimeOf(env, parsed), request, visitor, accept);
   },
 };
 
@@ -32,9 +37,10 @@ function runtimeOf(env: Env, settings: Pick<Runtime, 'config' | 'secrets'>): Run
   };
   return {
     ...settings,
-    registry: registryOf(env),
+    registry: storeOf(env, ENTRIES),
+    enrolments: storeOf(env, ENROLMENTS),
     spent: spentOf(env),
-    now,
+    ...{ enrolRate, now },
     fetch: (url, init) => fetch(url, init),
     ask: ({ host }, request) => ask(host, request),
     connect: async ({ host }, request) => {
@@ -47,9 +53,9 @@ function runtimeOf(env: Env, settings: Pick<Runtime, 'config' | 'secrets'>): Run
   };
 }
 
-function registryOf({ REGISTRY, KV }: Env): Registry {
-  if (REGISTRY) return new DurableRegistry(REGISTRY);
-  if (KV) return new KvRegistry(KV);
+function storeOf<Kept extends { revision: number }>({ REGISTRY, KV }: Env, kind: Kind<Kept>): Store<Kept> {
+  if (REGISTRY) return new DurableStore(REGISTRY, kind);
+  if (KV) return new KvStore(KV, kind, now);
   throw new Error('no registry is bound');
 }
 

@@ -1,0 +1,126 @@
+import { createHash } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import pRetry from 'p-retry';
+import { z } from 'zod';
+import { sealToken } from '../../layers/06-cloudflare/edge/core/envelope.ts';
+import {
+  ENROL_PATH,
+  ENROLMENTS_PATH,
+  type Enrolment,
+  type Expectation,
+  toldEnrolmentSchema,
+} from '../contract/edge-enrolment.ts';
+import { type Bundle, LAUNCH_ID } from '../contract/enrolment.ts';
+import { type Expected, openBundle } from '../launch/open-bundle.ts';
+import { BuildError, inputError } from '../process/errors.ts';
+import { shellQuote } from '../process/run.ts';
+import { askProxy } from './proxy.ts';
+import type { OperatorEdge } from './secrets.ts';
+
+/** Seconds between two looks whether a bundle is there: a box brings it within seconds of its first boot, which takes minutes. */
+const LOOK_S = 5;
+
+const launchSchema = z.looseObject({
+  launchId: z.string().regex(LAUNCH_ID),
+  token: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
+  enrolmentUrl: z.string(),
+});
+/** What of a launch.json matters here. */
+export type Launch = Pick<z.output<typeof launchSchema>, 'launchId' | 'token'>;
+
+/**
+ * @param file a launch.json whose instance enrols at this proxy.
+ * @throws BuildError (input) where it is none, or others may read it: its token makes bundles that are believed.
+ */
+export function readLaunch(file: string, proxy: string): Launch {
+  const wanted = new URL(ENROL_PATH, proxy).href;
+  const fix = `it needs launchId, a token of 43 characters, and "enrolmentUrl": "${wanted}"`;
+  let document: unknown;
+  try {
+    if (statSync(file).mode & 0o077)
+      throw inputError('edge', `others than you may read ${file}: it has the token`, `chmod 600 ${shellQuote(file)}`);
+    document = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    if (error instanceof BuildError) throw error;
+    throw inputError('edge', `${file}: ${error instanceof SyntaxError ? "isn't JSON" : "can't be read"}`, fix);
+  }
+  const parsed = launchSchema.safeParse(document);
+  if (!parsed.success) {
+    const members = parsed.error.issues.map(({ path }) => path.join('.')).join(', ');
+    throw inputError('edge', `${file}: ${members || 'the whole'} isn't as it should be`, fix);
+  }
+  const { launchId, token, enrolmentUrl } = parsed.data;
+  if (enrolmentUrl !== wanted) throw inputError('edge', `${file}: its instance enrols at ${enrolmentUrl}`, fix);
+  return { launchId, token };
+}
+
+/**
+ * Tells a proxy that a launch's box will come, before it is started. The token leaves this machine sealed.
+ * @param expires seconds since 1970.
+ * @throws BuildError where the proxy doesn't take it.
+ */
+export async function expectLaunch(
+  proxy: string,
+  { launchId, token }: Launch,
+  expires: number,
+  mine: OperatorEdge,
+  ask: typeof fetch = fetch,
+): Promise<void> {
+  const facts = { version: 1, launchId, expires } as const;
+  const sealed = await sealToken(facts, token, mine.secrets.keks);
+  await put(proxy, { ...facts, revision: 1, state: 'expected', token: sealed } satisfies Expectation, mine, ask);
+}
+
+/** What a launcher knows of the bundle that it waits for. */
+export interface Awaited extends Expected {
+  /** How long; 0 looks once. */
+  waitSeconds: number;
+  detail: (text: string) => void;
+}
+
+/**
+ * Waits until a launch's box has brought its bundle, opens and checks it, and ends the launch at the proxy: its token is gone then.
+ * @throws BuildError where none comes, where it isn't to be believed (then nothing is ended), or where the proxy isn't reached.
+ */
+export async function takeBundle(
+  proxy: string,
+  { waitSeconds, detail, ...expected }: Awaited,
+  mine: OperatorEdge,
+  ask: typeof fetch = fetch,
+): Promise<Bundle> {
+  const { launchId } = expected;
+  const { bundle: text, expires } = await pRetry(() => look(proxy, launchId, mine, ask), {
+    ...{ retries: Math.ceil(waitSeconds / LOOK_S), factor: 1, minTimeout: LOOK_S * 1000 },
+    shouldRetry: ({ error }) => error instanceof NotYet,
+    onFailedAttempt: ({ error }) => detail(error.message),
+  });
+  const sealed = Buffer.from(text, 'base64');
+  const bundle = await openBundle(sealed, expected);
+  const bundleSha256 = createHash('sha256').update(sealed).digest('hex');
+  await put(proxy, { version: 1, launchId, expires, revision: 3, state: 'closed', bundleSha256 }, mine, ask);
+  return bundle;
+}
+
+class NotYet extends BuildError {}
+
+async function look(proxy: string, launchId: string, mine: OperatorEdge, ask: typeof fetch) {
+  const answer = await askProxy(proxy, `${ENROLMENTS_PATH}${launchId}`, undefined, mine, ask);
+  if ('said' in answer) throw refused(launchId, answer.said);
+  const told = toldEnrolmentSchema.safeParse(answer.body);
+  if (!told.success) throw refused(launchId, 'it answers otherwise');
+  const { state, bundle, expires } = told.data;
+  if (state === 'closed') throw refused(launchId, 'its bundle was taken before');
+  if (!bundle)
+    throw new NotYet('edge', `the box of ${launchId} has brought nothing yet`, 'look at its console; --wait waits');
+  return { bundle, expires };
+}
+
+async function put(proxy: string, enrolment: Enrolment, mine: OperatorEdge, ask: typeof fetch): Promise<void> {
+  const { launchId } = enrolment;
+  const answer = await askProxy(proxy, `${ENROLMENTS_PATH}${launchId}`, enrolment, mine, ask);
+  if ('said' in answer) throw refused(launchId, answer.said);
+}
+
+function refused(launchId: string, said: string): BuildError {
+  return new BuildError('edge', `the auth proxy on launch ${launchId}: ${said}`, 'docs/edge.md, "Enrolment"');
+}
