@@ -1,14 +1,15 @@
 import { Command } from 'commander';
 import { cloudflare } from '../edge/api.ts';
-import { applyPlan, openZone, type Planned, planRemoval, planZone } from '../edge/apply.ts';
+import { openZone, planRemoval, planZone } from '../edge/apply.ts';
 import { certify } from '../edge/certificate.ts';
 import type { Context } from '../edge/change.ts';
-import { renderPlan } from '../edge/render.ts';
 import { readRecord } from '../launch/records.ts';
 import { perform } from '../ops/verbs.ts';
 import { BuildError, inputError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 import { agreed } from './agreed.ts';
+import { addBansCommand } from './edge-bans.ts';
+import { change, planned, tell } from './edge-change.ts';
 import { addEnrolCommands } from './edge-enrol.ts';
 import { addProxyCommands } from './edge-proxy.ts';
 
@@ -24,6 +25,7 @@ Examples:
   npm run edge -- apply --yes                      makes it so; an interrupted one is finished by the same command
   npm run -s edge -- drift --json                  as plan; exit code 1 where there is any
   npm run edge -- certificates --yes               each instance's, of Cloudflare's CA for origins, renewed in time
+  npm run edge -- bans --yes                       whom instances have banned is banned at Cloudflare too
   npm run edge -- push alice                       alice's code, owner and shares, of edge.yaml, into the auth proxy's registry
   npm run edge -- serve                            the auth proxy as a server of one's own
   npm run edge -- destroy                          takes away all that is ours; settings stay
@@ -72,31 +74,8 @@ export function edgeCommand(root: string): Command {
   add('certificates', "give the instances of zone.yaml certificates of Cloudflare's CA for origins", certificates);
   addProxyCommands(command, root);
   addEnrolCommands(command);
+  addBansCommand(command);
   return command;
-}
-
-function planned(context: Context, progress: Progress): Promise<Planned[]> {
-  return progress.step('compare', ({ detail }) => planZone({ ...context, detail }));
-}
-
-function tell(plan: Planned[], { json }: Options): void {
-  const bare = plan.flatMap(({ part, changes }) =>
-    changes.map(({ what, name, from, to }) => ({ part, what, name, from, to })),
-  );
-  process.stdout.write(json ? `${JSON.stringify(bare)}\n` : renderPlan(plan));
-}
-
-async function change(
-  context: Context,
-  options: Options,
-  progress: Progress,
-  plan: () => Promise<Planned[]>,
-): Promise<void> {
-  const now = await progress.step('compare', plan);
-  tell(now, options);
-  if (now.every(({ changes }) => changes.length === 0)) return;
-  if (!options.yes && !(await agreed('edge', `change ${context.zone.zone} so?`))) return;
-  await applyPlan(now, plan, ({ name }, apply) => progress.step(name, apply));
 }
 
 async function certificates(context: Context, options: Options, progress: Progress): Promise<void> {

@@ -30,7 +30,9 @@ const slug = z
 const user = z.string().regex(USER_PATTERN);
 const base64url = z.string().regex(/^[A-Za-z0-9_-]+$/);
 const keyId = z.string().regex(/^[a-z0-9-]{1,32}$/);
-const domain = z.string().regex(/^(?=.{4,180}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$/);
+export const domainSchema = z
+  .string()
+  .regex(/^(?=.{4,180}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$/);
 /** Seconds since 1970 don't do: two changes in one second need an order. */
 const revision = z.number().int().positive();
 
@@ -107,9 +109,9 @@ const site = (name: string) => name.split('.').slice(-2).join('.');
 export const edgeConfigSchema = z
   .strictObject({
     /** Instances are `<slug>.<uiDomain>`; signing in happens on `auth.<uiDomain>`. */
-    uiDomain: domain,
+    uiDomain: domainSchema,
     /** Apps are `<port>--<slug>.<appsDomain>`: another registrable domain, for pages that an agent wrote. */
-    appsDomain: domain,
+    appsDomain: domainSchema,
     /** As browsers see it. */
     publicPort: z.number().int().min(1).max(65_535).default(443),
     signIn: signInSchema,

@@ -47,15 +47,20 @@ export async function asked<T>(what: string, permissions: string[], call: Promis
   }
 }
 
-/** @returns what a call gives, or undefined where there is no such thing. */
-export async function found<T>(call: Promise<T>): Promise<T | undefined> {
+async function unless<T>(status: number, call: Promise<T>): Promise<T | undefined> {
   try {
     return await call;
   } catch (error) {
-    if (error instanceof APIError && error.status === 404) return undefined;
+    if (error instanceof APIError && error.status === status) return undefined;
     throw error;
   }
 }
+
+/** @returns what a call gives, or undefined where there is no such thing. */
+export const found = <T>(call: Promise<T>) => unless(404, call);
+
+/** @returns what a call gives, or undefined where the token may not ask. */
+export const permitted = <T>(call: Promise<T>) => unless(403, call);
 
 /** All that a list has, over its pages. */
 export async function all<T>(pages: AsyncIterable<T>): Promise<T[]> {

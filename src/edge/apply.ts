@@ -1,19 +1,26 @@
+import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Cloudflare } from 'cloudflare';
 import { BuildError, inputError } from '../process/errors.ts';
 import { all, asked } from './api.ts';
+import { readReports } from './ban-reports.ts';
+import { type Decided, decide } from './bans.ts';
 import type { Change, Context, Part } from './change.ts';
 import { limitsOf } from './limits.ts';
 import { access } from './parts/access.ts';
+import { banList, formerBanList } from './parts/ban-list.ts';
 import { bots } from './parts/bots.ts';
 import { dns } from './parts/dns.ts';
 import { originPulls } from './parts/origin-pulls.ts';
-import { rules } from './parts/rules.ts';
+import { roomForBans, rules } from './parts/rules.ts';
 import { settings } from './parts/settings.ts';
-import { readZone } from './zone.ts';
+import { readZone, type Zone } from './zone.ts';
 
 /** In the order in which they are put in place: what protects comes before what leads visitors there. */
-export const PARTS: Part[] = [settings, originPulls, rules, bots, access, dns];
+export const PARTS: Part[] = [settings, originPulls, banList, rules, formerBanList, bots, access, dns];
+
+/** Of the bans: the list, and the rules, one of which names it. */
+export const BAN_PARTS: Part[] = [banList, rules];
 
 /** What is to be done in one part. */
 export interface Planned {
@@ -55,24 +62,38 @@ export async function openZone(
       zoneId: there.id,
       accountId: there.account.id ?? '',
       limits: limitsOf(legacy_id),
+      bans: bansOf(zone),
     },
     detail,
   };
 }
 
+/** Baked into images too. */
+const CLOUDFLARE = new URL('../../layers/06-cloudflare/rootfs/usr/lib/clawdy/cloudflare/ranges.baked', import.meta.url);
+
+/** As instances told them when they were last asked: what ends later shows when they are asked again, not as drift. */
+function bansOf({ zone, bans }: Zone): Decided | undefined {
+  if (!bans) return undefined;
+  const { asked: when, reports } = readReports();
+  const cloudflare = readFileSync(CLOUDFLARE, 'utf8').split('\n').filter(Boolean);
+  const isHere = (host: string) => host.endsWith(`.${zone}`);
+  const here = Object.values(reports).map((report) => ({ ...report, hosts: report.hosts.filter(isHere) }));
+  return decide(here, bans, cloudflare, roomForBans(zone), when);
+}
+
 /** All that isn't as zone.yaml wants it; changes nothing. @throws BuildError, before anything is changed, for what the plan doesn't have. */
-export async function planZone(context: Context): Promise<Planned[]> {
-  return plannedBy(context, (part) => part.changes(context));
+export async function planZone(context: Context, parts: Part[] = PARTS): Promise<Planned[]> {
+  return plannedBy(context, parts, (part) => part.changes(context));
 }
 
 /** All that is ours. */
 export async function planRemoval(context: Context): Promise<Planned[]> {
-  return (await plannedBy(context, (part) => part.removal(context))).reverse();
+  return (await plannedBy(context, PARTS, (part) => part.removal(context))).reverse();
 }
 
-async function plannedBy(context: Context, of: (part: Part) => Promise<Change[]>): Promise<Planned[]> {
+async function plannedBy(context: Context, parts: Part[], of: (part: Part) => Promise<Change[]>): Promise<Planned[]> {
   const planned: Planned[] = [];
-  for (const part of PARTS) {
+  for (const part of parts) {
     context.detail(part.name);
     planned.push({ part: part.name, changes: await of(part) });
   }

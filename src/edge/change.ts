@@ -1,4 +1,5 @@
 import type { Cloudflare } from 'cloudflare';
+import type { Decided } from './bans.ts';
 import type { Limits } from './limits.ts';
 import type { Zone } from './zone.ts';
 
@@ -11,6 +12,8 @@ export interface Context {
   zoneId: string;
   accountId: string;
   limits: Limits;
+  /** Undefined where zone.yaml wants none. */
+  bans: Decided | undefined;
   detail: (text: string) => void;
 }
 

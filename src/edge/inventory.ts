@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { sealEntry } from '../../layers/06-cloudflare/edge/core/envelope.ts';
-import { type Entry, factsSchema, OWN_PATHS } from '../contract/edge.ts';
+import { domainSchema, type Entry, factsSchema, OWN_PATHS } from '../contract/edge.ts';
 import type { InstanceRecord } from '../launch/records.ts';
 import { readYaml } from '../manifest/yaml-file.ts';
 import { BuildError, inputError } from '../process/errors.ts';
@@ -14,6 +14,8 @@ const inventorySchema = z.strictObject({
   version: z.literal(1),
   /** Where people sign in: `https://auth.<UI domain>`. */
   proxy: z.url({ protocol: /^https$/ }),
+  /** Below which apps are, as the proxy's settings say; whom an instance has banned is banned there too. */
+  appsDomain: domainSchema.optional(),
   /** By their slugs: an instance is `https://<slug>.<UI domain>`. */
   instances: z.record(
     z.string(),
@@ -29,6 +31,15 @@ export type Inventory = z.output<typeof inventorySchema>;
 /** @throws BuildError (input) naming file, line and remedy. */
 export function readInventory(file: string): Inventory {
   return readYaml(file, inventorySchema, 'edge');
+}
+
+/** Under which names visitors reach an instance; `*--alice.example.com` is each that ends so. */
+export function hostsOf(inventory: Inventory, id: string): string[] {
+  const uiDomain = new URL(inventory.proxy).hostname.replace(/^auth\./, '');
+  return slugsOf(inventory, id).flatMap((slug) => [
+    `${slug}.${uiDomain}`,
+    ...(inventory.appsDomain ? [`*--${slug}.${inventory.appsDomain}`] : []),
+  ]);
 }
 
 /** The slugs of an instance. */

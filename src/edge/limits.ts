@@ -2,7 +2,8 @@ import { inputError } from '../process/errors.ts';
 
 /**
  * What a zone's plan has: https://developers.cloudflare.com/waf/custom-rules/#availability,
- * https://developers.cloudflare.com/waf/rate-limiting-rules/#availability, https://developers.cloudflare.com/waf/managed-rules/.
+ * https://developers.cloudflare.com/waf/rate-limiting-rules/#availability, https://developers.cloudflare.com/waf/managed-rules/,
+ * https://developers.cloudflare.com/waf/tools/lists/#availability.
  */
 export interface Limits {
   plan: 'free' | 'pro' | 'business' | 'enterprise';
@@ -14,6 +15,8 @@ export interface Limits {
   periods: number[];
   pauses: number[];
   managed: boolean;
+  /** Of the account's, of all kinds. */
+  lists: number;
 }
 
 /** Seconds; the values that there are, of which a plan has those up to a limit. */
@@ -24,11 +27,27 @@ const SUPPORTED = [
 const upTo = (seconds: number) => SUPPORTED.filter((value) => value <= seconds);
 
 const PLANS: Record<Limits['plan'], Omit<Limits, 'plan'>> = {
-  free: { customRules: 5, regex: false, rateLimits: 1, periods: [10], pauses: [10], managed: false },
-  pro: { customRules: 20, regex: false, rateLimits: 2, periods: upTo(60), pauses: upTo(3600), managed: true },
-  business: { customRules: 100, regex: true, rateLimits: 5, periods: upTo(600), pauses: upTo(86_400), managed: true },
+  free: { customRules: 5, regex: false, rateLimits: 1, periods: [10], pauses: [10], managed: false, lists: 1 },
+  pro: {
+    customRules: 20,
+    regex: false,
+    rateLimits: 2,
+    periods: upTo(60),
+    pauses: upTo(3600),
+    managed: true,
+    lists: 10,
+  },
+  business: {
+    customRules: 100,
+    regex: true,
+    rateLimits: 5,
+    periods: upTo(600),
+    pauses: upTo(86_400),
+    managed: true,
+    lists: 10,
+  },
   enterprise: {
-    ...{ customRules: 1000, regex: true, rateLimits: 100, managed: true },
+    ...{ customRules: 1000, regex: true, rateLimits: 100, managed: true, lists: 1000 },
     ...{ periods: upTo(65_535), pauses: upTo(86_400) },
   },
 };

@@ -65,6 +65,17 @@ export const zoneSchema = z.strictObject({
     .default([]),
   /** Bot Fight Mode can't be told to let anybody through, and stops programs that use an API. */
   bots: z.strictObject({ fight: z.boolean().default(false) }).prefault({}),
+  /** Whom instances have banned is so here too (`npm run edge -- bans`); without this, nobody is. */
+  bans: z
+    .strictObject({
+      /** Never banned, whoever says so. */
+      allow: z.array(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()])).default([]),
+      /** So many of one instance count, the newest. */
+      perInstance: z.number().int().min(1).max(100).default(32),
+      /** Banned by the instances of so many owners: banned on all hosts of the zone. */
+      zoneWide: z.strictObject({ owners: z.number().int().min(2).max(100).default(3) }).prefault({}),
+    })
+    .optional(),
   /** Who may sign in: an application of Cloudflare Access. */
   access: z
     .strictObject({

@@ -50,3 +50,8 @@ export function machineDir(id: string): string {
 export function edgeFile(): string {
   return join(xdg('XDG_CONFIG_HOME', '.config'), 'edge.json');
 }
+
+/** What instances have told of whom they have banned. */
+export function bansFile(): string {
+  return join(xdg('XDG_STATE_HOME', '.local/state'), 'bans.json');
+}

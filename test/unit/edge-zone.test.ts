@@ -1,98 +1,15 @@
-import { execFileSync } from 'node:child_process';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { cloudflare } from '../../src/edge/api.ts';
 import { applyPlan, openZone, planRemoval, planZone } from '../../src/edge/apply.ts';
 import { certify } from '../../src/edge/certificate.ts';
 import { zoneChecks } from '../../src/edge/doctor.ts';
 import { renderPlan } from '../../src/edge/render.ts';
 import { BuildError, EXIT } from '../../src/process/errors.ts';
-import { type FakeCloudflare, startFakeCloudflare } from '../fakes/cloudflare/index.ts';
 import { SCHEMAS } from '../fakes/cloudflare/judge.ts';
-
-const work = mkdtempSync(join(tmpdir(), 'clawdy-edge-test-'));
-test.after.always(() => rmSync(work, { recursive: true, force: true }));
-const openssl = (...words: string[]) => execFileSync('openssl', words, { cwd: work, stdio: 'ignore' });
-
-/** A CA, and certificates for a client by it and by another. */
-test.before(() => {
-  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-  for (const ca of ['ca', 'other'])
-    openssl('req', '-x509', ...curve, '-subj', `/CN=${ca}`, '-keyout', `${ca}.key`, '-out', `${ca}.crt`);
-  writeFileSync(join(work, 'leaf.ext'), 'basicConstraints=CA:FALSE\n');
-  for (const [name, ca, days] of [
-    ['one', 'ca', '90'],
-    ['two', 'ca', '90'],
-    ['foreign', 'other', '90'],
-    ['late', 'ca', '3'],
-  ] as const) {
-    openssl('req', ...curve, '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.csr`);
-    openssl(
-      'x509',
-      '-req',
-      '-in',
-      `${name}.csr`,
-      '-CA',
-      `${ca}.crt`,
-      '-CAkey',
-      `${ca}.key`,
-      '-CAcreateserial',
-      '-days',
-      days,
-      '-extfile',
-      'leaf.ext',
-      '-out',
-      `${name}.crt`,
-    );
-  }
-});
-
-const ZONE = {
-  version: 1,
-  zone: 'example.com',
-  origins: [
-    { name: 'alice.example.com', address: '203.0.113.7' },
-    { name: 'bob.example.com', address: '2001:db8::7' },
-    { name: 'carol.example.com', address: '203.0.113.9' },
-  ],
-  originPulls: { certificate: 'one.crt', key: 'one.key' },
-  rules: [{ name: 'no-admin', expression: '(http.request.uri.path eq "/admin")', action: 'block' }],
-  rateLimits: [
-    {
-      name: 'sign-in',
-      expression: '(http.request.uri.path eq "/.clawdy/sign-in")',
-      requests: 20,
-      seconds: 10,
-      pause: 10,
-    },
-  ],
-  access: { domain: 'alice.example.com', allow: ['owner@example.com', 'ann@example.com'], session: '8h' },
-};
-
-let files = 0;
-function written(zone: object): string {
-  const file = join(work, `zone-${files++}.yaml`);
-  writeFileSync(file, JSON.stringify(zone));
-  return file;
-}
-
-async function withZone(t: ExecutionContext, zone: object, plan = 'free') {
-  const fake = await startFakeCloudflare(plan);
-  t.teardown(() => fake.close());
-  return { fake, ...(await over(fake, zone)) };
-}
-
-async function over(fake: FakeCloudflare, zone: object) {
-  const context = await openZone(cloudflare({ ...fake.env }), written(zone));
-  const planned = () => planZone(context);
-  const apply = async () => applyPlan(await planned(), planned, (_, apply) => apply());
-  const names = async () =>
-    (await planned()).flatMap(({ changes }) => changes.map(({ what, name }) => `${what} ${name}`));
-  return { context, planned, apply, names };
-}
+import { openssl, over, withZone, work, written, ZONE } from './edge-zone-fixture.ts';
 
 test('the schemas are of the SDK that is pinned', (t) => {
   const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8'));

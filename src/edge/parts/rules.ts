@@ -1,8 +1,10 @@
 import type { Cloudflare } from 'cloudflare';
 import { GATE_HEADERS } from '../../contract/gate.ts';
 import { asked, found } from '../api.ts';
+import { clauseOf, EXPRESSION_LIMIT } from '../bans.ts';
 import { type Change, type Context, MARK, type Part, same } from '../change.ts';
 import { need } from '../limits.ts';
+import { listName } from './ban-list.ts';
 
 /** A rule as it is sent; what of it is compared. */
 export interface Rule {
@@ -35,9 +37,17 @@ const PRETENDERS = `any(http.request.headers.names[*] in {${Object.values(GATE_H
   .map((name) => `"${name}"`)
   .join(' ')}})`;
 
-function custom({ zone, limits }: Context): Rule[] {
+/** Everybody on the list, and on single hosts those whom their own instance has banned. */
+const banned = (zone: string, byHost: [string, string[]][]) =>
+  [`(ip.src in $${listName(zone)})`, ...byHost.map(([host, addresses]) => clauseOf(host, addresses))].join(' or ');
+
+/** Characters that are left for the bans of single hosts. */
+export const roomForBans = (zone: string) => EXPRESSION_LIMIT - banned(zone, []).length;
+
+function custom({ zone, limits, bans }: Context): Rule[] {
   const rules = [
     rule('pretenders', PRETENDERS, 'block'),
+    ...(bans ? [rule('bans', banned(zone.zone, bans.byHost), 'block')] : []),
     ...zone.rules.map(({ name, expression, action }) => rule(`custom-${name}`, expression, action)),
   ];
   need(limits, limits.plan === 'enterprise' || !rules.some(({ action }) => action === 'log'), 'a rule that only logs');

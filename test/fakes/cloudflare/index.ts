@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { misfit } from './judge.ts';
+import { type FakeLists, lists, Refusal } from './lists.ts';
 import { type PhaseBody, refusal, type StoredRule, stored } from './rules.ts';
 
 /**
@@ -22,6 +23,7 @@ export interface FakeCloudflare {
   fight: boolean;
   apps: Map<string, Row>;
   policies: Map<string, Row>;
+  lists: FakeLists;
   /** Of the CA for origins. */
   origins: Row[];
   /** `METHOD path`, each that changed something. */
@@ -36,16 +38,6 @@ export interface FakeCloudflare {
 type Row = Record<string, unknown> & { id: string };
 type Body = Record<string, unknown>;
 
-class Refused extends Error {
-  readonly status: number;
-  readonly code: number;
-  constructor(status: number, code: number, message: string) {
-    super(message);
-    this.status = status;
-    this.code = code;
-  }
-}
-
 /** Small, so that lists have pages. */
 const PAGE = 2;
 const ZONE = {
@@ -56,7 +48,7 @@ const ZONE = {
 const newId = () => randomUUID().replaceAll('-', '');
 const judged = (kind: string, value: unknown) => {
   const why = misfit(kind, value);
-  if (why) throw new Refused(400, 10_001, why);
+  if (why) throw new Refusal(400, 10_001, why);
 };
 
 export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare> {
@@ -73,6 +65,7 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
       apps: new Map(),
       policies: new Map(),
       origins: [],
+      lists: new Map(),
     },
     ...{ changes: [], forbidden: new Set(), lose: undefined },
     // As a new zone has them.
@@ -114,10 +107,10 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
     const send = (status: number, body: object) =>
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     try {
-      if (request.headers.authorization !== `Bearer ${token}`) throw new Refused(401, 10_000, 'Authentication error');
+      if (request.headers.authorization !== `Bearer ${token}`) throw new Refusal(401, 10_000, 'Authentication error');
       const below = pathname.replace(/^\/(zones|accounts)\/[0-9a-f]+\//, '');
       if ([...fake.forbidden].some((path) => below.startsWith(path)))
-        throw new Refused(403, 10_000, 'Authentication error');
+        throw new Refusal(403, 10_000, 'Authentication error');
       const result = answer(method, pathname, searchParams, text ? JSON.parse(text) : {});
       if (method !== 'GET' && searchParams.get('dry_run') !== 'true') {
         fake.changes.push(`${method} ${below}`);
@@ -143,7 +136,7 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
         ...(paged ? { result_info: info } : {}),
       });
     } catch (error) {
-      if (!(error instanceof Refused)) throw error;
+      if (!(error instanceof Refusal)) throw error;
       const { status, code, message } = error;
       send(status, { success: false, errors: [{ code, message }], messages: [], result: null });
     }
@@ -177,18 +170,19 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
       }
       return { fight_mode: fake.fight, enable_js: false, using_latest_model: true };
     }
+    if (inAccount && kind === 'rules' && id === 'lists') return lists(fake, ZONE.account.id, method, more, body);
     if (inAccount && kind === 'access' && id === 'apps') return application(method, more[0], body);
     if (inAccount && kind === 'access' && id === 'policies') return policy(method, more[0], body);
-    throw new Refused(404, 7003, `Could not route to ${path}`);
+    throw new Refusal(404, 7003, `Could not route to ${path}`);
   }
 
   function setting(method: string, id: string, body: Body) {
     const now = fake.settings.get(id);
-    if (!now) throw new Refused(400, 1006, 'Unrecognized zone setting name');
+    if (!now) throw new Refusal(400, 1006, 'Unrecognized zone setting name');
     if (method === 'PATCH') {
-      if (!now.editable) throw new Refused(403, 1015, `Not allowed to edit setting for ${id}`);
+      if (!now.editable) throw new Refusal(403, 1015, `Not allowed to edit setting for ${id}`);
       if (id === 'always_use_https' ? !['on', 'off'].includes(body.value as string) : misfit(id, body.value))
-        throw new Refused(400, 1007, `Invalid value for zone setting ${id}`);
+        throw new Refusal(400, 1007, `Invalid value for zone setting ${id}`);
       now.value = body.value;
     }
     return { id, ...now, modified_on: null };
@@ -201,9 +195,9 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
     judged('dnsRecord', { zone_id: ZONE.id, ...body });
     const alike = others.filter(({ name }) => name === body.name);
     if (alike.some(({ type, content }) => type === body.type && content === body.content))
-      throw new Refused(400, 81_058, 'An identical record already exists.');
+      throw new Refusal(400, 81_058, 'An identical record already exists.');
     if (alike.some(({ type }) => (type === 'CNAME') !== (body.type === 'CNAME')))
-      throw new Refused(400, 81_053, 'An A, AAAA, or CNAME record with that host already exists.');
+      throw new Refusal(400, 81_053, 'An A, AAAA, or CNAME record with that host already exists.');
     return kept(fake.records, method, id, { ttl: 1, proxied: false, comment: null, tags: [], meta: {}, ...body });
   }
 
@@ -219,8 +213,8 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
     judged('clientCertificate', { zone_id: ZONE.id, ...body });
     const certificate = new X509Certificate(body.certificate as string);
     if (!certificate.checkPrivateKey(createPrivateKey(body.private_key as string)))
-      throw new Refused(400, 1427, 'The private key does not match the certificate.');
-    if (certificate.ca) throw new Refused(400, 1420, 'The certificate must be a leaf certificate.');
+      throw new Refusal(400, 1427, 'The private key does not match the certificate.');
+    if (certificate.ca) throw new Refusal(400, 1420, 'The certificate must be a leaf certificate.');
     const made = { id: newId(), certificate: body.certificate, status: 'pending_deployment', polls: 0 };
     fake.certificates.set(made.id, made);
     return made;
@@ -230,7 +224,7 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
     if (method === 'GET') return fake.origins;
     judged('originCertificate', body);
     const days = body.requested_validity as number;
-    if (![7, 30, 90, 365, 730, 1095, 5475].includes(days)) throw new Refused(400, 1005, 'invalid validity');
+    if (![7, 30, 90, 365, 730, 1095, 5475].includes(days)) throw new Refusal(400, 1005, 'invalid validity');
     const certificate = sign(body.csr as string, body.hostnames as string[], days);
     const made = {
       id: newId(),
@@ -245,11 +239,11 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
   function phase(method: string, name: string, query: URLSearchParams, body: PhaseBody) {
     const now = fake.phases.get(name);
     if (method === 'GET' && !now)
-      throw new Refused(404, 10_003, 'could not find entrypoint ruleset in the given phase');
+      throw new Refusal(404, 10_003, 'could not find entrypoint ruleset in the given phase');
     let rules = now ?? [];
     if (method === 'PUT') {
       const why = refusal(fake.plan, name, ZONE.id, body);
-      if (why) throw new Refused(400, 20_000, why);
+      if (why) throw new Refusal(400, 20_000, why);
       rules = stored(rules, body);
       if (query.get('dry_run') !== 'true') fake.phases.set(name, rules);
     }
@@ -270,7 +264,7 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
     judged('application', { account_id: ZONE.account.id, ...body });
     const known = (body.policies as { id: string }[] | undefined)?.map((link) => fake.policies.get(link.id));
     if (known?.includes(undefined))
-      throw new Refused(400, 12_130, 'access.api.error.invalid_request: policy not found');
+      throw new Refusal(400, 12_130, 'access.api.error.invalid_request: policy not found');
     return kept(fake.apps, method, id, { aud: newId() + newId(), ...body });
   }
 
@@ -280,7 +274,7 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
       const used = [...fake.apps.values()].some((app) =>
         (app.policies as { id: string }[] | undefined)?.some((one) => one.id === id),
       );
-      if (used) throw new Refused(409, 12_132, 'access.api.error.conflict: policy is in use');
+      if (used) throw new Refusal(409, 12_132, 'access.api.error.conflict: policy is in use');
       return removed(fake.policies, id);
     }
     judged('policy', { account_id: ZONE.account.id, ...body });
@@ -288,14 +282,14 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
   }
 
   function kept(rows: Map<string, Row>, method: string, id: string | undefined, body: Body) {
-    if (method !== 'POST' && !rows.has(id as string)) throw new Refused(404, 10_404, 'not found');
+    if (method !== 'POST' && !rows.has(id as string)) throw new Refusal(404, 10_404, 'not found');
     const row = { ...body, id: method === 'POST' ? newId() : (id as string) };
     rows.set(row.id, row);
     return row;
   }
 
   function removed(rows: Map<string, Row>, id: string | undefined) {
-    if (!rows.delete(id as string)) throw new Refused(404, 10_404, 'not found');
+    if (!rows.delete(id as string)) throw new Refusal(404, 10_404, 'not found');
     return { id };
   }
 

@@ -4,6 +4,8 @@ import type { RecordCreateParams } from 'cloudflare/resources/dns/records.js';
 import type { OriginCACertificateCreateParams } from 'cloudflare/resources/origin-ca-certificates/origin-ca-certificates.js';
 import type { SettingUpdateParams } from 'cloudflare/resources/origin-tls-client-auth/settings.js';
 import type { ZoneCertificateCreateParams } from 'cloudflare/resources/origin-tls-client-auth/zone-certificates.js';
+import type { ItemUpdateParams } from 'cloudflare/resources/rules/lists/items.js';
+import type { ListCreateParams } from 'cloudflare/resources/rules/lists/lists.js';
 import type { PhaseUpdateParams } from 'cloudflare/resources/rulesets/phases/phases.js';
 import type { ApplicationCreateParams } from 'cloudflare/resources/zero-trust/access/applications/applications.js';
 import type { PolicyCreateParams } from 'cloudflare/resources/zero-trust/access/policies.js';
@@ -22,6 +24,8 @@ export interface Wanted {
   originCertificate: OriginCACertificateCreateParams;
   clientCertificate: ZoneCertificateCreateParams;
   clientAuth: SettingUpdateParams;
+  list: ListCreateParams;
+  listItems: ItemUpdateParams;
   phase: PhaseUpdateParams;
   application: ApplicationCreateParams.SelfHostedApplication;
   policy: PolicyCreateParams;

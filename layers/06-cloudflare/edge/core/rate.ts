@@ -1,5 +1,7 @@
 /** So many tries of one address within a window of time. Counted where the process is: each of Cloudflare's sites counts by itself. */
 
+import { networkOf } from '../../../../src/contract/addresses.ts';
+
 /** Addresses that are remembered at once: beyond, strangers are refused till the window ends, so that nobody fills the memory. */
 const REMEMBERED = 4096;
 
@@ -24,13 +26,4 @@ export class Rate {
     this.#tries.set(key, tries);
     return true;
   }
-}
-
-/** IPv6 by its /64, of which somebody has all addresses (https://www.rfc-editor.org/rfc/rfc6177). */
-function networkOf(address: string): string {
-  if (!address.includes(':') || address.includes('.')) return address;
-  const [head = '', tail] = address.split('::');
-  const [first, last] = [head.split(':'), tail?.split(':') ?? []];
-  const zeros = tail === undefined ? [] : Array<string>(Math.max(0, 8 - first.length - last.length)).fill('0');
-  return [...first, ...zeros, ...last].slice(0, 4).join(':');
 }
