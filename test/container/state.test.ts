@@ -1,38 +1,16 @@
 import { execFileSync } from 'node:child_process';
-import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import test from 'ava';
-import { bansSchema, originSchema } from '../../src/contract/ops.ts';
-import { ask, type Way } from '../../src/ops/channel.ts';
-import { readSigned, type Signer } from '../../src/ops/signed.ts';
+import { ask } from '../../src/ops/channel.ts';
 import { loadState, moveState, saveState } from '../../src/ops/state.ts';
 import { status } from '../../src/ops/status.ts';
-import { run } from '../../src/process/run.ts';
-import { rotateInstanceKey } from '../../src/rotate/instance-key.ts';
-import { waitForLine } from '../../src/verify/stages/ready.ts';
-import type { ContainerTarget } from '../../src/verify/targets/container.ts';
-import { userData } from '../image.ts';
-import { keys, LIVE, LIVE_LIMIT_MS, READY, withBox, work } from './boxes.ts';
+import { withBox, work } from './boxes.ts';
+import { newOperator, wayTo } from './channel.ts';
 
-// What leaves an instance and comes into it by the operators' channel: the agent's home, its certificate, its key, its bans.
-
-async function wayTo(box: ContainerTarget, id: string, operator: string): Promise<Way & Signer> {
-  const port = Number(READY.exec(await waitForLine(box, READY))?.[1]);
-  const of = async (path: string) => (await box.exec(`cat /var/lib/clawdy/state/${path}`)).stdout;
-  await waitForLine(box, LIVE, LIVE_LIMIT_MS);
-  return {
-    ...{
-      instance_id: id,
-      address: box.addresses.v4,
-      ops_identity_file: operator,
-      instance_key: await of('keys/instance.pub'),
-    },
-    ssh: { port, host_key: (await of('ssh/ssh_host_ed25519_key.pub')).split(' ').slice(0, 2).join(' ').trim() },
-  };
-}
+// The agent's home leaves an instance and comes into another by the operators' channel.
 
 /** A home that an instance may have whose agent means ill, and what of it has to come through. */
 const HOME = `set -eu; cd /var/lib/clawdy/home
@@ -64,10 +42,7 @@ t.close()`;
 }
 
 test.serial('the agent’s home moves to another instance; what is hostile in it stays out', async (t) => {
-  const operator = join(work, 'state-operator');
-  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', operator], { step: 'test' });
-  const opsKeys = [readFileSync(`${operator}.pub`, 'utf8').trim()];
-  const launch = (launchId: string) => userData({ version: 1, launchId, userKeys: [keys.one], opsKeys });
+  const { operator, launch } = await newOperator();
   const identity = await generateX25519Identity();
   const owner = { identity, recipient: await identityToRecipient(identity) };
   const file = join(work, 'home.age');
@@ -79,6 +54,11 @@ test.serial('the agent’s home moves to another instance; what is hostile in it
       const made = await old.exec(HOME);
       t.is(made.exitCode, 0, made.stderr);
       const sums = (await old.exec(SUMS)).stdout;
+      // What the agent's account can't read is no part of it, and a part isn't a state.
+      await old.exec('install -m 0600 /dev/null /var/lib/clawdy/home/of-root');
+      await t.throwsAsync(saveState(from, file, owner, { stop: false }));
+      t.false(existsSync(file));
+      await old.exec('rm /var/lib/clawdy/home/of-root');
       await saveState(from, file, owner, { stop: false });
       const before = readFileSync(file);
       t.regex(before.subarray(0, 24).toString(), /^age-encryption.org\/v1/);
@@ -143,25 +123,10 @@ test.serial('the agent’s home moves to another instance; what is hostile in it
       evil,
       Buffer.concat([Buffer.from(`${JSON.stringify({ verb: 'state-import', args: { step: 'take' } })}\n`), ...parts]),
     );
-    const answer = execFileSync(
-      'ssh',
-      [
-        ...[
-          '-F',
-          '/dev/null',
-          '-i',
-          operator,
-          '-o',
-          'StrictHostKeyChecking=no',
-          '-o',
-          'UserKnownHostsFile=/dev/null',
-          '-o',
-          'LogLevel=ERROR',
-        ],
-        ...['-p', `${to.ssh.port}`, `clawdy-ops@${to.address}`],
-      ],
-      { input: readFileSync(evil) },
-    ).toString();
+    const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'LogLevel=ERROR'];
+    const words = ['-F', '/dev/null', '-i', operator, ...options.flatMap((option) => ['-o', option])];
+    const where = ['-p', `${to.ssh.port}`, `clawdy-ops@${to.address}`];
+    const answer = execFileSync('ssh', [...words, ...where], { input: readFileSync(evil) }).toString();
     t.regex(answer, /"files":\d/);
     t.is(
       (
@@ -184,126 +149,4 @@ test.serial('the agent’s home moves to another instance; what is hostile in it
     t.false((await fresh.exec('test -e /run/clawdy/import.age')).exitCode === 0, 'a key opens one state');
   });
   t.true(existsSync(file));
-});
-
-test.serial('an instance gets a certificate of a CA and another key, and says whom it has banned', async (t) => {
-  const operator = join(work, 'origin-operator');
-  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', operator], { step: 'test' });
-  const opsKeys = [readFileSync(`${operator}.pub`, 'utf8').trim()];
-  const launch = { version: 1, launchId: 'origin', userKeys: [keys.one], opsKeys };
-  await withBox({ instanceId: 'i-origin', userData: userData(launch) }, async (box) => {
-    const way = await wayTo(box, 'i-origin', operator);
-
-    const { certificateRequest, certificate } = originSchema.parse(await ask(way, 'set-origin-cert', {}));
-    const at = (name: string) => join(work, name);
-    writeFileSync(at('origin.csr'), certificateRequest);
-    const openssl = (...words: string[]) =>
-      execFileSync('openssl', words, { stdio: ['ignore', 'pipe', 'ignore'], cwd: work }).toString();
-    openssl(
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-subj',
-      '/CN=CA',
-      '-keyout',
-      'ca.key',
-      '-out',
-      'ca.crt',
-    );
-    const leaf = (days: string, ...more: string[]) =>
-      openssl(
-        'x509',
-        '-req',
-        '-in',
-        'origin.csr',
-        '-CA',
-        'ca.crt',
-        '-CAkey',
-        'ca.key',
-        '-CAcreateserial',
-        '-days',
-        days,
-        ...more,
-      );
-    const good = leaf('30');
-    openssl(
-      'req',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-subj',
-      '/CN=x',
-      '-keyout',
-      'other.key',
-      '-out',
-      'other.csr',
-    );
-    const other = openssl('x509', '-req', '-in', 'other.csr', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-days', '30');
-    for (const [wrong, why] of [
-      [other, /isn't for this gate's key/],
-      [leaf('1'), /ends within a day/],
-      [readFileSync(at('ca.crt'), 'utf8'), /isn't for this gate's key/],
-      ['-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n', /can't be read/],
-      ['no certificate', /one to five/],
-      [good.repeat(6), /one to five/],
-      [7, /takes \{"certificate"/],
-    ] as const)
-      await t.throwsAsync(ask(way, 'set-origin-cert', { certificate: wrong }), { message: why });
-    t.is((await box.exec('cat /var/lib/clawdy/state/gate/origin.crt')).stdout, certificate, 'nothing is lost');
-    const set = originSchema.parse(
-      await ask(way, 'set-origin-cert', { certificate: `${good}${readFileSync(at('ca.crt'), 'utf8')}` }),
-    );
-    t.is(new X509Certificate(set.certificate).fingerprint256, new X509Certificate(good).fingerprint256);
-    const kept = (
-      await box.exec('cat /var/lib/clawdy/state/gate/origin.pem; stat -c %a /var/lib/clawdy/state/gate/origin.pem')
-    ).stdout;
-    t.is(kept.match(/BEGIN CERTIFICATE/g)?.length, 2);
-    t.regex(kept, /PRIVATE KEY-----\n600\n$|600\n$/);
-    t.false(JSON.stringify(set).includes('PRIVATE'));
-
-    // The key that signs: an answer that is lost leaves nobody without a key that can be checked.
-    const trusted: { instance_key: string | null; instance_key_next: string | null } = {
-      instance_key: way.instance_key,
-      instance_key_next: null,
-    };
-    let lose = '';
-    const rotating = () =>
-      rotateInstanceKey({
-        instance: { ...way, ...trusted },
-        ask: async (args) => {
-          const answer = await ask(way, 'rotate-instance-key', args);
-          if (args.step === lose) throw new Error('lost');
-          return answer;
-        },
-        remember: (change) => void Object.assign(trusted, change),
-      });
-    for (lose of ['prepare', 'commit']) {
-      await t.throwsAsync(rotating(), { message: 'lost' });
-      t.like(await status({ ...way, ...trusted }), { closed: null });
-    }
-    lose = '';
-    const { instance_key } = await rotating();
-    t.not(instance_key, way.instance_key);
-    t.like(await status({ ...way, instance_key }), { closed: null });
-    await t.throwsAsync(status(way), { message: /signature isn't the instance's/ });
-    await t.throwsAsync(ask(way, 'rotate-instance-key', { step: 'commit' }), { message: /no next key/ });
-
-    await box.exec('fail2ban-client set sshd banip 192.0.2.7; fail2ban-client set clawdy-gate banip 2001:db8::');
-    const said = await ask(way, 'bans', { nonce: 'asked' });
-    const { bans } = readSigned(said, bansSchema, { ...way, instance_key, purpose: 'bans', nonce: 'asked' });
-    t.deepEqual(bans.map(({ jail, address }) => [jail, address]).sort(), [
-      ['clawdy-gate', '2001:db8::'],
-      ['sshd', '192.0.2.7'],
-    ]);
-    t.true(bans.every(({ since, until }) => until === null || until > since));
-    t.throws(() => readSigned(said, bansSchema, { ...way, instance_key, purpose: 'status', nonce: 'asked' }), {
-      message: /signature isn't/,
-    });
-  });
 });
