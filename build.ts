@@ -13,6 +13,7 @@ import { launchCommand } from './src/cli/launch.ts';
 import { lintCommand } from './src/cli/lint.ts';
 import { logsCommand } from './src/cli/logs.ts';
 import { newLayerCommand } from './src/cli/new-layer.ts';
+import { nightlyCommand } from './src/cli/nightly.ts';
 import { opsCommand } from './src/cli/ops.ts';
 import { doctorCommand, setupCommand } from './src/cli/prerequisites.ts';
 import { promoteCommand } from './src/cli/promote.ts';
@@ -48,6 +49,7 @@ for (const command of [
   rotateCommand(),
   keysCommand(),
   edgeCommand(root),
+  nightlyCommand(root),
   testCommand(root),
   devCommand(root),
   shellCommand(root),

@@ -35,6 +35,8 @@ export interface PublishResult {
     /** Of the raw disk. */
     bytes_total: number;
     seconds: number;
+    /** Until the live checks of the machine that was booted there had passed; null where that isn't known. */
+    boot_seconds: number | null;
   }[];
 }
 
@@ -72,13 +74,25 @@ export async function publish(inputs: PublishInputs, progress: Progress): Promis
       home ??= { ...ids, region };
       const { bytes_sent, bytes_total, seconds } = entry;
       const what = there ? { bytes_sent: 0, seconds: 0 } : { bytes_sent, seconds };
-      publications.push({ region, image_id: ids.imageId, snapshot_id: ids.snapshotId, ...what, bytes_total });
+      publications.push({
+        region,
+        image_id: ids.imageId,
+        snapshot_id: ids.snapshotId,
+        ...what,
+        bytes_total,
+        boot_seconds: bootOf(entry),
+      });
     }
   } finally {
     process.off('exit', interrupted);
   }
   return { image: image.id, cloud: cloud.name, publications };
 }
+
+/** A note of the journal's. */
+const BOOT_SECONDS = 'boot_seconds';
+
+const bootOf = ({ notes }: Publication) => (notes[BOOT_SECONDS] ? Number(notes[BOOT_SECONDS]) : null);
 
 /** Ctrl-C ends the process where it is; what it has made may go on costing. */
 function interruptedHint({ name, regions }: Cloud): string {
@@ -175,7 +189,8 @@ async function inRegion(
     if (entry.state === 'registered') {
       await step('boot it and check', async (job) => {
         await sweepRun(cloud, region, run);
-        return witness(cloud, job, idsOf(entry), hasGate(inputs.image), inputs.patience);
+        const { bootSeconds } = await witness(cloud, job, idsOf(entry), hasGate(inputs.image), inputs.patience);
+        job.note({ [BOOT_SECONDS]: `${bootSeconds}` });
       });
       reach({ state: 'booted' });
     }

@@ -31,6 +31,7 @@ const PATIENCE: Patience = { pollMs: 3000, bundleMs: 15 * 60_000, liveMs: 30 * 6
  * token that was given to this machine alone, through the cloud's API. It names the image; then the box's own checks,
  * static and live, must pass.
  *
+ * @returns what it said, and how long it took from its start until its live checks had passed, to the nearest look.
  * @throws Unfit when the box stays closed, says it is another image, or says nothing; BuildError when the cloud fails.
  */
 export async function witness(
@@ -39,7 +40,7 @@ export async function witness(
   registered: Registered,
   withGate: boolean,
   patience: Patience = PATIENCE,
-): Promise<Bundle> {
+): Promise<{ bundle: Bundle; bootSeconds: number }> {
   const { work, remove } = workFolder('probe');
   let probe: Probe | undefined;
   try {
@@ -52,6 +53,7 @@ export async function witness(
     const userData = userDataOf(launchJson({ launchId, recipient, token, userKeys: [key.publicKey], gate }));
     probe = await cloud.boot(job, registered, { userData, sshKey: key.file, work });
     const { instanceId } = probe;
+    const startedAt = performance.now();
     const sealed = await follow(probe, job, 'its sealed bundle', patience.bundleMs, patience.pollMs, bundleOf);
     const bundle = await openBundle(sealed, { identity, token, launchId, instanceId, isTaken: () => false }).catch(
       (error: BuildError) => {
@@ -70,7 +72,7 @@ export async function witness(
     await follow(probe, job, 'its live checks', patience.liveMs, patience.pollMs, (text) =>
       VERDICTS.live.test(text) ? true : undefined,
     );
-    return bundle;
+    return { bundle, bootSeconds: Math.round((performance.now() - startedAt) / 1000) };
   } finally {
     // What it was doing matters more than that its machine couldn't be removed: the sweep finds that by its label.
     await probe?.remove().catch((error: unknown) => job.detail(`the probe is left: ${error}`));

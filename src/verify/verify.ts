@@ -69,9 +69,11 @@ export async function verify(tasks: Task[], verification: Verification): Promise
   const started = new Date();
   const outcomes = new Map<Task, Outcome>();
   const opened = new Map<Place, Stage[]>();
+  let listening: string[] | undefined;
   const close = async (place: Place) => {
     const stages = opened.get(place) ?? [];
     opened.delete(place);
+    listening ??= stages.find((stage) => stage.listening)?.listening;
     for (const stage of stages) await stage.close().catch((error: unknown) => verification.onCloseError?.(error));
   };
   const run = async (task: Task, stage: Promise<Stage>) => {
@@ -122,7 +124,7 @@ export async function verify(tasks: Task[], verification: Verification): Promise
   } finally {
     await settled([...opened.keys()].map(close));
   }
-  return makeReport(verification, started, tasks, outcomes);
+  return { ...makeReport(verification, started, tasks, outcomes), ...(listening ? { listening } : {}) };
 }
 
 /** Waits for all of them, and then throws what one of them threw. */

@@ -37,6 +37,8 @@ export const reportSchema = z.strictObject({
   only: z.string().optional(),
   started: z.iso.datetime(),
   seconds: z.number(),
+  /** On what a live box listened: `tcp 127.0.0.1:7860 openclaw`. */
+  listening: z.array(z.string()).optional(),
   layers: z.array(
     z.strictObject({ id: z.string(), title: z.string(), promise: z.string(), claims: z.array(claimResult) }),
   ),

@@ -10,6 +10,7 @@ import type { FrontMode } from '../claims/schema.ts';
 import { HELD, Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import { type BeforeBoot, ContainerNetwork, ContainerPeer, ContainerTarget, importTree } from '../targets/container.ts';
+import { listeningOn } from './listening.ts';
 import { stopChecks, waitForLine } from './ready.ts';
 import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
@@ -21,6 +22,7 @@ const MAIMED_LIMIT_MS = 45_000;
 /** Containers of the image and two hosts beside them. A box that was sabotaged is thrown away. */
 export class ContainerStage implements Stage {
   readonly kind = 'container';
+  listening: string[] | undefined;
   readonly #root: string;
   readonly #tag: string;
   readonly #network: ContainerNetwork;
@@ -73,6 +75,7 @@ export class ContainerStage implements Stage {
       if (claim.after === 'live') {
         await waitForLine(target, /clawdy: live ok/, LIVE_LIMIT_MS);
         await stopChecks(target);
+        this.listening ??= await listeningOn(target);
       }
       const peers = { attacker: this.#attacker, proxy: this.#proxy };
       const result = await runClaim(claim, { root: this.#root, target, peers });

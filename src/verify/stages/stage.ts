@@ -16,5 +16,7 @@ export interface Stage {
    * @param hold is given the box as the sabotage left it, and the result; the box lives until it is done.
    */
   run(claim: LayerClaim, hold?: Hold): Promise<ClaimResult>;
+  /** What the first box that was live listened on (listening.ts); undefined where none was looked at. */
+  readonly listening?: string[] | undefined;
   close(): Promise<void>;
 }
