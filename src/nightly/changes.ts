@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type ImageManifest, readImage } from '../manifest/image.ts';
@@ -71,6 +71,13 @@ export function changesOf(now: Measured, before: Measured | undefined, bounds: S
     ...{ figures, figuresBefore },
   };
   return { ...changes, ...judged(changes, bounds) };
+}
+
+/** Of an image what changesOf reads: some megabytes, so that the image itself may go, and nights be kept elsewhere. */
+export function keepFacts(dir: string, into: string): void {
+  mkdirSync(join(into, 'verify'), { recursive: true });
+  for (const name of ['manifest.json', 'files.tsv', 'verify/report.json', 'verify/full/report.json'])
+    if (existsSync(join(dir, name))) cpSync(join(dir, name), join(into, name));
 }
 
 interface Facts {

@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { BuildError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
-import { changesOf, type Measured } from './changes.ts';
+import { changesOf, changesSchema, keepFacts, type Measured } from './changes.ts';
 import type { Night, StageEntry, StageName } from './night.ts';
 import { summary } from './page.ts';
 import type { Settings } from './settings.ts';
@@ -38,7 +38,11 @@ export async function runNight(inputs: NightInputs, progress: Progress): Promise
         inputs.perform({ stage: 'prune', args: ARGS.prune(settings, cloud), limit: settings.limits.prune, log }),
       );
     const needed = bases.flatMap(({ image }) => image ?? []);
-    await stage(inputs, progress, { stage: 'tidy' }, (log) => tidy(inputs.root, settings.keep, needed, log));
+    await stage(inputs, progress, { stage: 'tidy' }, (log) => {
+      for (const old of outlived([...inputs.earlier, night], settings.bases, settings.keep))
+        rmSync(join(old.dir, 'images'), { recursive: true, force: true });
+      return tidy(inputs.root, settings.keep, needed, log);
+    });
   }
   // A runtime with which something was promoted stays: going back would bake what is older than what serves.
   const failed = night.record.stages.filter(({ state }) => state === 'failed');
@@ -46,6 +50,9 @@ export async function runNight(inputs: NightInputs, progress: Progress): Promise
   night.end(...verdictOf(bases, failed));
   return night.record;
 }
+
+/** A base's image of a night, as changesOf reads it. */
+const factsOf = (night: Night, base: string) => join(night.dir, 'images', base);
 
 const keptRuntime = (night: Night) => join(night.dir, 'runtime-before');
 
@@ -109,12 +116,8 @@ async function runBase(
   }
 
   const comparing = await stage(inputs, progress, { stage: 'changes', base }, async () => {
-    const before = lastPromoted(earlier, base);
-    const changes = changesOf(
-      { dir: image.path, bootSeconds },
-      before?.image === image.id ? undefined : before,
-      settings.bounds,
-    );
+    const changes = changesOf({ dir: image.path, bootSeconds }, before, settings.bounds);
+    keepFacts(image.path, factsOf(night, base));
     for (const warning of changes.warnings) progress.say(`!! ${base}: ${warning}`);
     if (changes.stops.length)
       throw new BuildError('changes', changes.stops.join('; '), 'npm run promote, where it is as it should be');
@@ -143,12 +146,18 @@ function lastPromoted(earlier: Night[], base: string): (Measured & { image: stri
     const promoted = night.record.stages.filter((one) => one.stage === 'promote' && one.base === base);
     const baked = bakedSchema.safeParse(night.find('bake', base)?.result);
     if (!baked.success || !promoted.length || promoted.some(({ state }) => state !== 'done')) continue;
-    const { path: dir, id: image } = baked.data;
+    const dir = factsOf(night, base);
     if (!existsSync(join(dir, 'manifest.json'))) continue;
-    const changes = night.find('changes', base)?.result as { figures?: { bootSeconds: number | null } } | undefined;
-    return { dir, image, bootSeconds: changes?.figures?.bootSeconds ?? null };
+    const changes = changesSchema.safeParse(night.find('changes', base)?.result);
+    return { dir, image: baked.data.id, bootSeconds: changes.data?.figures.bootSeconds ?? null };
   }
   return undefined;
+}
+
+/** Nights whose images' facts nobody will be held against any more: all but the newest and those that promoted what serves. */
+export function outlived(nights: Night[], bases: string[], keep: number): Night[] {
+  const serving = bases.map((base) => lastPromoted(nights, base)?.dir);
+  return nights.slice(0, -keep).filter((night) => !serving.some((dir) => dir?.startsWith(`${night.dir}/`)));
 }
 
 /** Runs a stage, unless the night has it behind it; what comes of it is on disk when this returns. */
