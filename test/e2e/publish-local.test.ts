@@ -87,7 +87,8 @@ test.serial('the next run goes on where that one was: it boots the image, believ
   const { publications, ...rest } = JSON.parse(stdout);
   t.deepEqual(rest, { image: id, cloud: 'local' });
   t.is(publications.length, 1);
-  const [{ seconds, bytes_sent, ...published }] = publications;
+  const [{ seconds, bytes_sent, boot_seconds, ...published }] = publications;
+  t.true(boot_seconds > 5 && boot_seconds < seconds);
   t.deepEqual(published, { region: 'local', image_id: id, snapshot_id: disk.rawSha256, bytes_total: disk.rawSize });
   t.true(seconds > 0 && bytes_sent > 0 && bytes_sent < disk.rawSize);
   t.deepEqual(
