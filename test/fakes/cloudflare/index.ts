@@ -7,6 +7,7 @@ import { clientAuth, clientCertificate, originCertificate } from './certificates
 import { type FakeLists, lists } from './lists.ts';
 import type { PhaseBody } from './rules.ts';
 import { type Body, type FakeZone, newId, newZone, Refusal, type Row } from './state.ts';
+import { type FakeWorkers, kv, routes, workers } from './workers.ts';
 import { bots, phase, record, setting } from './zone.ts';
 
 /**
@@ -14,9 +15,11 @@ import { bots, phase, record, setting } from './zone.ts';
  * SDK's types (judge.ts), what plans have by Cloudflare's pages (rules.ts), what a certificate has to be by its own text. Not built from
  * the service itself: codes and words of refusals are like its own, and no more.
  */
-export interface FakeCloudflare extends FakeZone, FakeAccess {
+export interface FakeCloudflare extends FakeZone, FakeAccess, FakeWorkers {
   env: Record<string, string>;
   lists: FakeLists;
+  /** Another of the account's zones: example.net. */
+  second: FakeZone;
   /** Of the CA for origins. */
   origins: Row[];
   /** `METHOD path`, each that changed something. */
@@ -36,6 +39,8 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
   const token = randomBytes(20).toString('base64url');
   const fake: FakeCloudflare = {
     ...newZone('example.com', plan),
+    second: newZone('example.net', plan),
+    ...{ scripts: new Map(), objects: new Map(), namespaces: new Map() },
     ...{ env: {}, apps: new Map(), policies: new Map(), lists: new Map(), origins: [] },
     ...{ changes: [], forbidden: new Set(), lose: undefined },
     close: async () => {
@@ -51,7 +56,7 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://fake');
     const method = request.method as string;
-    const text = Buffer.concat(await request.toArray()).toString();
+    const sent = Buffer.concat(await request.toArray());
     const send = (status: number, body: object) =>
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     try {
@@ -59,13 +64,22 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
       const below = pathname.replace(/^\/(zones|accounts)\/[0-9a-f]+\//, '');
       if ([...fake.forbidden].some((path) => below.startsWith(path)))
         throw new Refusal(403, 10_000, 'Authentication error');
-      const result = answer(method, pathname, searchParams, text ? JSON.parse(text) : {});
+      const type = request.headers['content-type'] ?? '';
+      const form = type.startsWith('multipart/')
+        ? await new Response(sent, { headers: { 'content-type': type } }).formData()
+        : undefined;
+      const body = form || !sent.length ? Object.fromEntries(searchParams) : JSON.parse(sent.toString());
+      const result = await answer(method, pathname, searchParams, body, form);
       if (method !== 'GET' && searchParams.get('dry_run') !== 'true') {
         fake.changes.push(`${method} ${below}`);
         if (fake.lose?.(`${method} ${below}`)) return void response.destroy();
       }
+      if (result instanceof Response)
+        return void response
+          .writeHead(200, Object.fromEntries(result.headers))
+          .end(Buffer.from(await result.arrayBuffer()));
       // Lists without pages send everything.
-      const paged = Array.isArray(result) && !/origin_tls_client_auth/.test(pathname);
+      const paged = Array.isArray(result) && !/origin_tls_client_auth|workers/.test(pathname);
       send(200, { success: true, errors: [], messages: [], ...(paged ? pageOf(result, searchParams) : { result }) });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -74,31 +88,43 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
     }
   }
 
-  function answer(method: string, path: string, query: URLSearchParams, body: Body): unknown {
+  function answer(
+    method: string,
+    path: string,
+    query: URLSearchParams,
+    body: Body,
+    form: FormData | undefined,
+  ): unknown {
     if (method === 'GET' && path === '/zones') return zonesNamed(query.get('name'));
     if (path === '/certificates') return originCertificate(fake.origins, method, body);
     const [, scope, owner, kind, id, ...more] = path.split('/');
-    if (scope === 'zones' && owner === fake.id) {
-      if (kind === 'settings') return setting(fake, method, id as string, body);
-      if (kind === 'dns_records') return record(fake, method, id, body);
+    const zone = [fake, fake.second].find((one) => scope === 'zones' && one.id === owner);
+    if (zone) {
+      if (kind === 'settings') return setting(zone, method, id as string, body);
+      if (kind === 'dns_records') return record(zone, method, id, body);
       if (kind === 'origin_tls_client_auth')
-        return id === 'settings' ? clientAuth(fake, method, body) : clientCertificate(fake, method, id, body);
+        return id === 'settings' ? clientAuth(zone, method, body) : clientCertificate(zone, method, id, body);
       if (kind === 'rulesets' && id === 'phases')
-        return phase(fake, method, more[0] as string, query, body as PhaseBody);
-      if (kind === 'bot_management') return bots(fake, method, body);
+        return phase(zone, method, more[0] as string, query, body as PhaseBody);
+      if (kind === 'bot_management') return bots(zone, method, body);
+      if (kind === 'workers' && id === 'routes') return routes(zone, fake, method, more[0], body);
+      if (kind === 'ssl' && id === 'certificate_packs') return zone.packs;
     }
     if (scope === 'accounts' && owner === ACCOUNT) {
       if (kind === 'rules' && id === 'lists') return lists(fake, ACCOUNT, method, more, body);
       if (kind === 'access' && id === 'apps') return application(fake, ACCOUNT, method, more[0], body);
+      if (kind === 'workers' && id === 'scripts') return workers(fake, ACCOUNT, method, more, body, form);
+      if (kind === 'storage' && more[0] === 'namespaces') return kv(fake, ACCOUNT, method, more[1], body);
       if (kind === 'access' && id === 'policies') return policy(fake, ACCOUNT, method, more[0], body);
     }
     throw new Refusal(404, 7003, `Could not route to ${path}`);
   }
 
   function zonesNamed(name: string | null) {
-    const { id, plan: legacy_id } = fake;
     const account = { id: ACCOUNT, name: 'a' };
-    return name === fake.name ? [{ id, name, account, status: 'active', plan: { legacy_id } }] : [];
+    return [fake, fake.second]
+      .filter((zone) => zone.name === name)
+      .map(({ id, plan: legacy_id }) => ({ id, name, account, status: 'active', plan: { legacy_id } }));
   }
 
   server.listen(0, '127.0.0.1');

@@ -48,6 +48,10 @@ export interface FakeZone {
   pulls: boolean;
   phases: Map<string, StoredRule[]>;
   fight: boolean;
+  /** Of Workers. */
+  routes: Map<string, Row>;
+  /** What visitors are shown, beside the universal certificate. */
+  packs: Row[];
 }
 
 /** As a new one has it. */
@@ -59,7 +63,7 @@ export function newZone(name: string, plan: string): FakeZone {
   };
   return {
     ...{ id: randomBytes(16).toString('hex'), name, plan, pulls: false, fight: false },
-    ...{ records: new Map(), certificates: new Map(), phases: new Map() },
+    ...{ records: new Map(), certificates: new Map(), phases: new Map(), routes: new Map(), packs: [] },
     settings: new Map(Object.entries(settings).map(([id, value]) => [id, { value, editable: true }])),
   };
 }
