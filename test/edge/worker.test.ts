@@ -7,6 +7,18 @@ import { APPS_DOMAIN, UI_DOMAIN } from './world.ts';
 
 cases(startWorkerd);
 
+test.serial('Cloudflare is told for whom an instance is asked, whatever the visitor says', async (t) => {
+  const { world } = here;
+  const { slug } = await world.instance('access');
+  const host = `${slug}.${UI_DOMAIN}`;
+  const claims = { 'cf-connecting-ip': '192.0.2.9', 'x-real-ip': '198.51.100.1' };
+  const { text } = await world.call('access', host, '/', {
+    headers: { ...(await signedIn(world, 'access', host)), ...claims },
+  });
+  const named = (JSON.parse(text) as Echo).headers.filter(([name]) => name === 'x-real-ip');
+  t.deepEqual(named, [['x-real-ip', '192.0.2.9']]);
+});
+
 test.serial('Cloudflare is told the instance’s name in the zone that the host is in', async (t) => {
   const { world } = here;
   const origin = { host: '127.0.0.1', port: world.gate.port, certificate: world.tls.gate.certificate };

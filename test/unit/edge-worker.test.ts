@@ -148,6 +148,10 @@ test('the apps’ zone has the same origins and a route to the Worker, which has
   const whole = await over(fake, zone);
   await whole.apply();
   t.is(fake.second.settings.get('ssl')?.value, 'strict');
+  for (const { name, phases } of [fake, fake.second]) {
+    const rule = phases.get('http_request_firewall_custom')?.find(({ ref }) => ref === 'clawdy_pretenders');
+    t.true(`${rule?.expression}`.endsWith(` and cf.worker.upstream_zone ne "${name}")`));
+  }
 
   // The Worker may go first: the route that is left names nobody else's.
   await applied(() => planRemoval(context));

@@ -26,15 +26,18 @@ export default {
       secrets: edgeSecretsSchema.parse(JSON.parse(env.SECRETS)),
     };
     const visitor = request.headers.get('cf-connecting-ip') ?? '';
-    return handle(runtimeOf(env, parsed), request, visitor, accept);
+    return handle(runtimeOf(env, parsed, visitor), request, visitor, accept);
   },
 };
 
-function runtimeOf(env: Env, settings: Pick<Runtime, 'config' | 'secrets'>): Runtime {
+function runtimeOf(env: Env, settings: Pick<Runtime, 'config' | 'secrets'>, visitor: string): Runtime {
   /** No cache of Cloudflare's on the way, and the browser's host name to the instance's address. */
   const ask = async (origin: LiveEntry['origin'], request: Request): Promise<WorkerResponse> => {
     const resolveOverride = nameOf(settings.config, origin, request.url, env.ORIGIN !== undefined);
-    const init = { cache: 'no-store', cf: { resolveOverride } } as WorkerInit;
+    // Of which Cloudflare makes the instance's CF-Connecting-IP: https://developers.cloudflare.com/fundamentals/reference/http-headers/.
+    const headers = new Headers(request.headers);
+    if (visitor) headers.set('x-real-ip', visitor);
+    const init = { cache: 'no-store', headers, cf: { resolveOverride } } as WorkerInit;
     return env.ORIGIN ? env.ORIGIN.fetch(request, init) : (fetch(request, init) as Promise<WorkerResponse>);
   };
   return {
