@@ -15,13 +15,14 @@ const names = (plan: Planned[]) => plan.flatMap(({ changes }) => changes.map(({ 
 const applied = async (plan: () => Promise<Planned[]>) => applyPlan(await plan(), plan, (_, apply) => apply());
 
 test('a Worker becomes as zone.yaml wants it; again changes nothing; each drift is seen and mended', async (t) => {
-  const { fake, planned, apply, names } = await withZone(t, UI);
-  const text = renderPlan(await planned());
-  t.regex(text, /\+ Worker clawdy-edge\n {6}\+ module: sha256 [0-9a-f]{64}\n/);
-  await apply();
-  t.deepEqual(await names(), []);
+  const fake = await startFakeCloudflare();
+  t.teardown(() => fake.close());
+  const { plan } = await opened(fake, UI);
+  t.regex(renderPlan(await plan()), /\+ Worker clawdy-edge\n {6}\+ module: sha256 [0-9a-f]{64}\n/);
+  await applied(plan);
+  t.deepEqual(names(await plan()), []);
   const calls = fake.changes.length;
-  t.is(await apply(), 0);
+  t.is(await applied(plan), 0);
   t.is(fake.changes.length, calls);
 
   const script = () => fake.scripts.get('clawdy-edge') as FakeScript;
@@ -77,24 +78,24 @@ test('a Worker becomes as zone.yaml wants it; again changes nothing; each drift 
   ];
   for (const [told, drift] of drifts) {
     drift();
-    const plan = renderPlan(await planned());
-    t.regex(plan, told);
-    t.notRegex(plan, /said/, 'what a binding of somebody else’s says may be secret');
-    await apply();
-    t.deepEqual(await names(), [], String(told));
+    const text = renderPlan(await plan());
+    t.regex(text, told);
+    t.notRegex(text, /said/, 'what a binding of somebody else’s says may be secret');
+    await applied(plan);
+    t.deepEqual(names(await plan()), [], String(told));
   }
   t.deepEqual(fake.objects, objects, 'the registry is the same');
 
   // Other settings, other secrets, another name for it.
   const secrets = writeSecrets('rotated.json', { ...SECRETS, clientSecret: 'another' });
-  const changed = await over(fake, { ...UI, worker: { ...WORKER, secrets, logs: true } });
-  t.regex(renderPlan(await changed.planned()), /~ secrets: [0-9a-f]{64} → [0-9a-f]{64}\n {6}~ logs: none → own lines/);
-  await changed.apply();
+  const changed = await opened(fake, { ...UI, worker: { ...WORKER, secrets, logs: true } });
+  t.regex(renderPlan(await changed.plan()), /~ secrets: [0-9a-f]{64} → [0-9a-f]{64}\n {6}~ logs: none → own lines/);
+  await applied(changed.plan);
   t.deepEqual(script().metadata.observability, { enabled: true, logs: { enabled: true, invocation_logs: false } });
-  const renamed = await over(fake, { ...UI, worker: { ...WORKER, name: 'other' } });
-  const planOfRename = await renamed.planned();
+  const renamed = await opened(fake, { ...UI, worker: { ...WORKER, name: 'other' } });
+  const planOfRename = await renamed.plan();
   t.regex(renderPlan(planOfRename), /- Worker clawdy-edge\n {6}! lost for good: the registry/);
-  await renamed.apply();
+  await applied(renamed.plan);
   t.deepEqual([...fake.scripts.keys(), ...[...fake.routes.values()].map(({ script }) => script)], ['other', 'other']);
 });
 
