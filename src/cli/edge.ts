@@ -3,6 +3,7 @@ import { cloudflare } from '../edge/api.ts';
 import { openZone, planRemoval, planZone } from '../edge/apply.ts';
 import { certify } from '../edge/certificate.ts';
 import type { Context } from '../edge/change.ts';
+import { appsNameOf } from '../edge/served.ts';
 import { readRecord } from '../launch/records.ts';
 import { perform } from '../ops/verbs.ts';
 import { BuildError, inputError } from '../process/errors.ts';
@@ -17,6 +18,7 @@ interface Options {
   zone: string;
   yes: boolean;
   json: boolean;
+  loseRegistry?: boolean;
 }
 
 const EXAMPLES = `
@@ -40,7 +42,7 @@ export function edgeCommand(root: string): Command {
     name: string,
     description: string,
     action: (context: Context, options: Options, progress: Progress) => Promise<void>,
-  ) => {
+  ) =>
     command
       .command(name)
       .description(description)
@@ -52,7 +54,8 @@ export function edgeCommand(root: string): Command {
         const context = await progress.step('open the zone', () => openZone(cloudflare(), options.zone));
         await action(context, options, progress);
       });
-  };
+  const addLosing: typeof add = (...it) =>
+    add(...it).option('--lose-registry', "don't ask, where the registry goes with its Worker: --yes doesn't say so");
   add('plan', "show what isn't as it should be, and stop", async (context, options, progress) => {
     tell(await planned(context, progress), options);
   });
@@ -63,12 +66,12 @@ export function edgeCommand(root: string): Command {
     if (names.length)
       throw new BuildError('edge', `${names.length} not as it should be: ${names.join(', ')}`, 'npm run edge -- apply');
   });
-  add('apply', 'make the zone so', (context, options, progress) =>
+  addLosing('apply', 'make the zone so', (context, options, progress) =>
     change(context, options, progress, () => planZone(context)),
   );
-  add(
+  addLosing(
     'destroy',
-    'take away what is ours: records, rules, Access, certificates; settings stay as they are',
+    'take away what is ours: records, rules, Access, certificates, the Worker; settings stay as they are',
     (context, options, progress) => change(context, options, progress, () => planRemoval(context)),
   );
   add('certificates', "give the instances of zone.yaml certificates of Cloudflare's CA for origins", certificates);
@@ -88,12 +91,14 @@ async function certificates(context: Context, options: Options, progress: Progre
     );
   const names = origins.map(({ name }) => name).join(', ');
   if (!options.yes && !(await agreed('edge', `certificates for ${names}, where they are due?`))) return;
+  const apps = ({ zone: { worker } }: Context, name: string) =>
+    worker ? [appsNameOf(name, worker.edge.uiDomain, worker.edge.appsDomain, options.zone)] : [];
   const rows: { host: string; until: string; renewed: boolean }[] = [];
   for (const { name: host, instance } of origins) {
     const record = readRecord(instance as string);
     const ask = (args: Record<string, unknown>) => perform(record, 'set-origin-cert', args);
     const done = await progress.step(`${instance}: ${host}`, ({ detail }) =>
-      certify({ ...context, detail }, { instance: record.instance_id, host, ask }),
+      certify({ ...context, detail }, { instance: record.instance_id, hosts: [host, ...apps(context, host)], ask }),
     );
     rows.push({ host, ...done });
   }

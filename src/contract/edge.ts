@@ -52,6 +52,8 @@ export const factsSchema = z.strictObject({
     /** A host name or address. For the Worker a host name of the zone, without which Cloudflare doesn't reach it. */
     host: z.string().regex(/^[A-Za-z0-9.:-]{1,253}$/),
     port: z.number().int().min(1).max(65_535).default(443),
+    /** The same instance by a name of the apps' zone: a Worker asks it there for apps, and has no other way. */
+    appsHost: domainSchema.optional(),
     /** The gate's certificate, PEM. The Node server takes no other; a Worker can't be told (Cloudflare judges by its rules). */
     certificate: z.string().max(8192).startsWith('-----BEGIN CERTIFICATE-----'),
   }),

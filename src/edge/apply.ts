@@ -11,13 +11,20 @@ import { access } from './parts/access.ts';
 import { banList, formerBanList } from './parts/ban-list.ts';
 import { bots } from './parts/bots.ts';
 import { dns } from './parts/dns.ts';
+import { kv } from './parts/kv.ts';
 import { originPulls } from './parts/origin-pulls.ts';
+import { routes } from './parts/routes.ts';
 import { roomForBans, rules } from './parts/rules.ts';
 import { settings } from './parts/settings.ts';
-import { readZone, type Zone } from './zone.ts';
+import { formerWorker, worker } from './parts/worker.ts';
+import { readServed } from './served.ts';
+import type { Zone } from './zone.ts';
 
 /** In the order in which they are put in place: what protects comes before what leads visitors there. */
-export const PARTS: Part[] = [settings, originPulls, banList, rules, formerBanList, bots, access, dns];
+export const PARTS: Part[] = [
+  ...[settings, originPulls, banList, rules, formerBanList, bots, access],
+  ...[kv, worker, routes, formerWorker, dns],
+];
 
 /** Of the bans: the list, and the rules, one of which names it. */
 export const BAN_PARTS: Part[] = [banList, rules];
@@ -37,7 +44,7 @@ export async function openZone(
   file: string,
   detail: (text: string) => void = () => {},
 ): Promise<Context> {
-  const zone = readZone(file);
+  const { zone, served } = readServed(file);
   const [there, more] = await asked(
     `looking for the zone ${zone.zone}`,
     ['Zone: Read'],
@@ -49,9 +56,8 @@ export async function openZone(
       `the token sees ${there ? 'several zones' : 'no zone'} ${zone.zone}`,
       'it needs Zone: Read for this very zone',
     );
-  const outside = [...zone.origins.map(({ name }) => name), ...(zone.access ? [zone.access.domain] : [])].find(
-    (name) => name !== zone.zone && !name.endsWith(`.${zone.zone}`),
-  );
+  const named = [zone.access?.domain, served?.domain, ...zone.origins.map(({ name }) => name)];
+  const outside = named.find((name) => name && name !== zone.zone && !name.endsWith(`.${zone.zone}`));
   if (outside) throw inputError('edge', `${outside} isn't in the zone ${zone.zone}`, `correct ${file}`);
   const { legacy_id } = (there as { plan?: { legacy_id?: string } }).plan ?? {};
   return {
@@ -63,6 +69,7 @@ export async function openZone(
       accountId: there.account.id ?? '',
       limits: limitsOf(legacy_id),
       bans: bansOf(zone),
+      served,
     },
     detail,
   };

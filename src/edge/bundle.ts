@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from '../process/run.ts';
 
@@ -8,20 +9,20 @@ const ESBUILD = 'node_modules/@esbuild/linux-x64/bin/esbuild';
 export const COMPATIBILITY_DATE = '2026-11-01';
 
 /**
- * Makes one module of the Worker and all that it imports.
- * @param to a file.
+ * Makes one module of the Worker and all that it imports: of the same sources the same bytes, wherever they lie.
+ * @returns the module.
  * @throws BuildError with what esbuild says.
  */
-export async function bundleWorker(root: string, to: string): Promise<void> {
+export async function bundledWorker(root: string): Promise<string> {
   const entry = join(root, 'layers/06-cloudflare/edge/worker/worker.ts');
-  // `workerd` picks what packages have for Workers.
+  // `workerd` picks what packages have for Workers. Without white space there are no comments, which name places of files.
   const how = ['--bundle', '--format=esm', '--target=es2024', '--platform=neutral', '--main-fields=module,main'];
-  await run(
-    join(root, ESBUILD),
-    [entry, ...how, '--conditions=workerd,worker', '--log-level=warning', `--outfile=${to}`],
-    {
-      step: 'bundle',
-      cwd: root,
-    },
-  );
+  const more = ['--conditions=workerd,worker', '--log-level=warning', '--minify-whitespace', '--legal-comments=none'];
+  const { stdout } = await run(join(root, ESBUILD), [entry, ...how, ...more], { step: 'bundle', cwd: root });
+  return stdout;
+}
+
+/** The same into a file. */
+export async function bundleWorker(root: string, to: string): Promise<void> {
+  writeFileSync(to, await bundledWorker(root));
 }

@@ -7,7 +7,8 @@ import type { Context } from './change.ts';
 /** An instance's gate, as the operators' channel reaches it. */
 export interface Gate {
   instance: string;
-  host: string;
+  /** By which names Cloudflare reaches it. */
+  hosts: string[];
   /** Puts `set-origin-cert` to it. */
   ask: (args: Record<string, unknown>) => Promise<unknown>;
 }
@@ -28,13 +29,14 @@ const DAY_MS = 86_400_000;
  */
 export async function certify(
   context: Context,
-  { instance, host, ask }: Gate,
+  { instance, hosts, ask }: Gate,
 ): Promise<{ until: string; renewed: boolean }> {
   const { api, zoneId, detail } = context;
   const now = read(instance, await ask({}));
   const issued = new X509Certificate(now.certificate);
   const lasts = Date.parse(now.until) > Date.now() + RENEW * DAY_MS;
-  if (issued.issuer !== issued.subject && lasts && issued.checkHost(host)) return { until: now.until, renewed: false };
+  if (issued.issuer !== issued.subject && lasts && hosts.every((host) => issued.checkHost(host)))
+    return { until: now.until, renewed: false };
 
   detail('asking Cloudflare');
   const csr = now.certificateRequest.trim();
@@ -46,10 +48,10 @@ export async function certify(
   const good = made.find(
     (one) =>
       one.csr?.trim() === csr &&
-      one.hostnames.includes(host) &&
+      hosts.every((host) => one.hostnames.includes(host)) &&
       Date.parse(one.expires_on ?? '') > Date.now() + RENEW * DAY_MS,
   );
-  const body = { csr, hostnames: [host], request_type: 'origin-ecc' as const, requested_validity: VALIDITY };
+  const body = { csr, hostnames: hosts, request_type: 'origin-ecc' as const, requested_validity: VALIDITY };
   const { certificate } =
     good ?? (await asked('making an origin certificate', permissions, api.originCACertificates.create(body)));
   detail('giving it to the instance');

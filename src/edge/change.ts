@@ -1,6 +1,7 @@
 import type { Cloudflare } from 'cloudflare';
 import type { Decided } from './bans.ts';
 import type { Limits } from './limits.ts';
+import type { Served } from './served.ts';
 import type { Zone } from './zone.ts';
 
 /** What a part of the zone works with. */
@@ -14,6 +15,8 @@ export interface Context {
   limits: Limits;
   /** Undefined where zone.yaml wants none. */
   bans: Decided | undefined;
+  /** Undefined where no Worker answers for hosts of the zone. */
+  served: Served | undefined;
   detail: (text: string) => void;
 }
 
@@ -24,6 +27,8 @@ export interface Change {
   name: string;
   from?: unknown;
   to?: unknown;
+  /** What goes with it and can't be got back. */
+  loses?: string;
   apply: () => Promise<unknown>;
 }
 

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { sealEntry } from '../../layers/06-cloudflare/edge/core/envelope.ts';
 import { domainSchema, type Entry, factsSchema, OWN_PATHS } from '../contract/edge.ts';
 import type { InstanceRecord } from '../launch/records.ts';
-import { readYaml } from '../manifest/yaml-file.ts';
+import { at, readYaml } from '../manifest/yaml-file.ts';
 import { BuildError, inputError } from '../process/errors.ts';
 import { askProxy } from './proxy.ts';
 import type { OperatorEdge } from './secrets.ts';
@@ -30,7 +30,16 @@ export type Inventory = z.output<typeof inventorySchema>;
 
 /** @throws BuildError (input) naming file, line and remedy. */
 export function readInventory(file: string): Inventory {
-  return readYaml(file, inventorySchema, 'edge');
+  const inventory = readYaml(file, inventorySchema, 'edge');
+  const { appsDomain, instances } = inventory;
+  for (const [slug, { origin }] of Object.entries(instances))
+    if (appsDomain && origin.appsHost && !origin.appsHost.endsWith(`.${appsDomain}`))
+      throw inputError(
+        'edge',
+        `${at(file, origin.appsHost)}: instances.${slug}.origin.appsHost isn't below ${appsDomain}`,
+        "a Worker asks there for apps: it is a name of the apps' zone",
+      );
+  return inventory;
 }
 
 /** Under which names visitors reach an instance; `*--alice.example.com` is each that ends so. */

@@ -12,13 +12,13 @@ export function renderPlan(planned: Planned[]): string {
   return `${[...lines, count ? `${count} to change` : 'nothing to change'].join('\n')}\n`;
 }
 
-function lineOf({ what, name, from, to }: Change): string[] {
+function lineOf({ what, name, from, to, loses }: Change): string[] {
   const told = differences(from, to).map(([path, was, is]) => {
     const at = path ? `${path}: ` : '';
     if (was === undefined) return `      + ${at}${is}`;
     return is === undefined ? `      - ${at}${was}` : `      ~ ${at}${was} → ${is}`;
   });
-  return [`  ${SIGNS[what]} ${name}`, ...told];
+  return [`  ${SIGNS[what]} ${name}`, ...told, ...(loses ? [`      ! lost for good: ${loses}`] : [])];
 }
 
 /** Every leaf that isn't the same: where, what it was, what it is to be. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { edgeConfigSchema } from '../contract/edge.ts';
 import { readYaml } from '../manifest/yaml-file.ts';
 
 const host = z
@@ -7,6 +8,20 @@ const host = z
   .regex(/^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/, 'must be a host name in lower case');
 const name = z.string().regex(/^[a-z][a-z0-9-]{0,30}$/, 'must be 1 to 31 of a-z, 0-9 and -');
 const expression = z.string().min(1).max(4096);
+
+/** The auth proxy as a Worker (docs/edge.md). */
+const workerSchema = z.strictObject({
+  /** The script's, in the account. */
+  name: name.default('clawdy-edge'),
+  /** Its settings. Hosts below `uiDomain` are of this zone. */
+  edge: edgeConfigSchema,
+  /** Where instances' entries are. Durable Objects: a change counts at once; KV: after a minute or more. */
+  registry: z.enum(['durable-objects', 'kv']).default('durable-objects'),
+  /** A file beside this one, as `edge secrets` writes it. */
+  secrets: z.string().min(1),
+  /** Whether Cloudflare keeps the Worker's own lines; requests it never keeps. */
+  logs: z.boolean().default(false),
+});
 
 /** What a zone at Cloudflare has to be like; zone.yaml, closed. */
 export const zoneSchema = z.strictObject({
@@ -87,6 +102,9 @@ export const zoneSchema = z.strictObject({
         .default('8h'),
     })
     .optional(),
+  worker: workerSchema.optional(),
+  /** The file beside this one, of the zone with the Worker, whose apps this zone is for. */
+  appsOf: z.string().min(1).optional(),
 });
 
 export type Zone = z.output<typeof zoneSchema>;

@@ -14,6 +14,9 @@ import { MODES, type Mode, type Started, type World } from './world.ts';
 const ROOT = join(import.meta.dirname, '../..');
 const WORKERD = join(ROOT, 'node_modules/@cloudflare/workerd-linux-64/bin/workerd');
 
+/** In which the gate is told what Cloudflare would be: workerd itself resolves nothing otherwise. */
+export const CF_BLOB = 'X-Cf-Blob';
+
 /** Milliseconds until workerd listens. */
 const START_MS = 20_000;
 
@@ -80,7 +83,7 @@ const config :Workerd.Config = (
     (name = "internet", network = (allow = ["local", "private", "public"], tlsOptions = (trustedCertificates = [${text(issuer.certificate)}]))),
     (name = "objects", disk = (path = ${text(objectsOf(world))}, writable = true)),
     (name = "kv", external = (address = "127.0.0.1:${kvPort}", http = ())),
-    (name = "gate", external = (address = "127.0.0.1:${world.gate.port}", https = (options = (), certificateHost = "gate.test",
+    (name = "gate", external = (address = "127.0.0.1:${world.gate.port}", https = (options = (cfBlobHeader = "${CF_BLOB}"), certificateHost = "gate.test",
       tlsOptions = (keypair = ${keypair(client)}, trustedCertificates = [${text(gate.certificate)}]))))
   ],
   sockets = [${sockets.join(', ')}]

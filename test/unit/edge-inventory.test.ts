@@ -19,8 +19,9 @@ const CODE = 'A'.repeat(43);
 const CERTIFICATE = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
 const INVENTORY = `version: 1
 proxy: https://auth.example.com
+appsDomain: example.net
 instances:
-  alice: { instance: i-1, origin: { host: alice-origin.example.com }, owner: alice@example.com, apps: [{ port: 3000, shares: [] }] }
+  alice: { instance: i-1, origin: { host: alice-origin.example.com, appsHost: alice-origin.example.net }, owner: alice@example.com, apps: [{ port: 3000, shares: [] }] }
   bob: { instance: i-2, origin: { host: 203.0.113.7, port: 8443 }, owner: bob@example.com }
 `;
 
@@ -59,7 +60,8 @@ test.serial('an instance is pushed with its code sealed, revoked without, and wh
   t.is(asked[0]?.url, 'https://auth.example.com/.clawdy/registry/alice');
   const live = sent() as LiveEntry;
   t.like(live, { slug: 'alice', instanceId: 'i-1', owner: 'alice@example.com', shares: [], state: 'live' });
-  t.deepEqual(live.origin, { host: 'alice-origin.example.com', port: 443, certificate: CERTIFICATE });
+  const [host, appsHost] = ['alice-origin.example.com', 'alice-origin.example.net'];
+  t.deepEqual(live.origin, { host, appsHost, port: 443, certificate: CERTIFICATE });
   t.is(await openCode(live, mine.secrets.keks), CODE);
   t.false(JSON.stringify(asked).includes(CODE));
   await push(inventory, 'alice', record, null, mine, ask);
@@ -81,10 +83,11 @@ test.serial('an instance is pushed with its code sealed, revoked without, and wh
 
 test('an inventory that won’t do names its line', (t) => {
   for (const [from, to, message] of [
-    ['owner: bob', 'ownr: bob', /:5: instances.bob.ownr/],
+    ['owner: bob', 'ownr: bob', /:6: instances.bob.ownr/],
     ['port: 3000', 'port: 7860', /isn't a port of an app/],
     ['https://auth', 'http://auth', /:2: proxy/],
     ['bob@example.com', '"b b"', /owner/],
+    ['origin.example.net', 'origin.example.org', /:5: instances.alice.origin.appsHost isn't below example.net/],
   ] as const)
     t.throws(() => readInventory(written(INVENTORY.replace(from, to))), { instanceOf: BuildError, message });
 });

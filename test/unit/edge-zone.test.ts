@@ -239,13 +239,13 @@ test('an instance gets a certificate of Cloudflare’s CA once, and again when i
     const until = new Date(new X509Certificate(box.certificate).validTo).toISOString().replace('.000', '');
     return { certificate: box.certificate, certificateRequest: readFileSync(join(work, 'gate.csr'), 'utf8'), until };
   };
-  const gate = { instance: 'i-1', host: 'alice.example.com', ask };
+  const gate = { instance: 'i-1', hosts: ['alice.example.com'], ask };
   await t.throwsAsync(certify(context, gate), { message: 'lost' });
   box.lose = false;
   t.like(await certify(context, gate), { renewed: true });
   t.is(fake.origins.length, 1, 'the one that was made before');
   t.like(await certify(context, gate), { renewed: false });
-  t.like(await certify(context, { ...gate, host: 'other.example.com' }), { renewed: true });
+  t.like(await certify(context, { ...gate, hosts: [...gate.hosts, '3000--alice.example.net'] }), { renewed: true });
   t.is(fake.origins.length, 2);
 });
 

@@ -14,6 +14,15 @@ interface Listed {
   ours: boolean;
 }
 
+/** An address that no packet reaches (https://www.rfc-editor.org/rfc/rfc6666), for names that the Worker alone answers. */
+const NOWHERE = '100::';
+
+/** Each instance's, and where a Worker answers its wildcard: a route needs a proxied record (https://developers.cloudflare.com/workers/configuration/routing/routes/). */
+const wanted = ({ zone, served }: Context) => [
+  ...zone.origins,
+  ...(served ? [{ name: `*.${served.domain}`, address: NOWHERE }] : []),
+];
+
 /** A proxied record for each instance; ours by its comment. */
 export const dns: Part = {
   name: 'DNS',
@@ -21,7 +30,7 @@ export const dns: Part = {
   changes: async (context) => {
     const there = await list(context);
     const changes: Change[] = [];
-    for (const { name, address } of context.zone.origins) {
+    for (const { name, address } of wanted(context)) {
       const type = isIPv4(address) ? 'A' : 'AAAA';
       const of = there.filter((one) => one.name === name && ['A', 'AAAA', 'CNAME'].includes(one.type));
       const foreign = of.find(({ ours }) => !ours);
@@ -37,7 +46,7 @@ export const dns: Part = {
       else if (mine.content !== address || !mine.proxied) changes.push(update(context, mine, address, to));
       for (const other of of.filter((one) => one !== mine)) changes.push(remove(context, other));
     }
-    const names = new Set(context.zone.origins.map(({ name }) => name));
+    const names = new Set(wanted(context).map(({ name }) => name));
     const gone = there.filter((one) => one.ours && !names.has(one.name));
     return [...changes, ...gone.map((one) => remove(context, one))];
   },

@@ -37,6 +37,13 @@ const PRETENDERS = `any(http.request.headers.names[*] in {${Object.values(GATE_H
   .map((name) => `"${name}"`)
   .join(' ')}})`;
 
+/**
+ * What the zone's own Worker asks instances isn't meant, should Cloudflare judge that as well: its page has a rule that leaves it out
+ * (https://developers.cloudflare.com/waf/custom-rules/use-cases/block-worker-subrequests/). No visitor can set the field.
+ */
+const pretenders = ({ zone, served }: Context) =>
+  served ? `(${PRETENDERS} and cf.worker.upstream_zone ne "${zone.zone}")` : PRETENDERS;
+
 /** Everybody on the list, and on single hosts those whom their own instance has banned. */
 const banned = (zone: string, byHost: [string, string[]][]) =>
   [`(ip.src in $${listName(zone)})`, ...byHost.map(([host, addresses]) => clauseOf(host, addresses))].join(' or ');
@@ -44,9 +51,10 @@ const banned = (zone: string, byHost: [string, string[]][]) =>
 /** Characters that are left for the bans of single hosts. */
 export const roomForBans = (zone: string) => EXPRESSION_LIMIT - banned(zone, []).length;
 
-function custom({ zone, limits, bans }: Context): Rule[] {
+function custom(context: Context): Rule[] {
+  const { zone, limits, bans } = context;
   const rules = [
-    rule('pretenders', PRETENDERS, 'block'),
+    rule('pretenders', pretenders(context), 'block'),
     ...(bans ? [rule('bans', banned(zone.zone, bans.byHost), 'block')] : []),
     ...zone.rules.map(({ name, expression, action }) => rule(`custom-${name}`, expression, action)),
   ];

@@ -1,18 +1,6 @@
-import { randomUUID } from 'node:crypto';
 import { isIPv4, isIPv6 } from 'node:net';
-import { misfit } from './judge.ts';
 import type { StoredRule } from './rules.ts';
-
-/** What Cloudflare answers instead of what was asked for. */
-export class Refusal extends Error {
-  readonly status: number;
-  readonly code: number;
-  constructor(status: number, code: number, message: string) {
-    super(message);
-    this.status = status;
-    this.code = code;
-  }
-}
+import { judged, newId, Refusal } from './state.ts';
 
 export interface FakeList {
   id: string;
@@ -32,8 +20,6 @@ interface Account {
   lists: FakeLists;
   phases: Map<string, StoredRule[]>;
 }
-
-const newId = () => randomUUID().replaceAll('-', '');
 
 /** `/accounts/…/rules/lists` and below. */
 export function lists(
@@ -99,9 +85,4 @@ function goOn(there: FakeLists): void {
     list.items = list.pending.items;
     list.pending = undefined;
   }
-}
-
-function judged(kind: string, value: unknown): void {
-  const why = misfit(kind, value);
-  if (why) throw new Refusal(400, 10_001, why);
 }

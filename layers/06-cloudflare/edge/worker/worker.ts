@@ -1,5 +1,5 @@
 /** The auth proxy as a Cloudflare Worker. Bundled by src/edge/bundle.ts. */
-import { edgeConfigSchema, edgeSecretsSchema } from '../../../../src/contract/edge.ts';
+import { edgeConfigSchema, edgeSecretsSchema, type LiveEntry } from '../../../../src/contract/edge.ts';
 import { ENROL_RATE } from '../../../../src/contract/edge-enrolment.ts';
 import { handle } from '../core/handle.ts';
 import { ENROLMENTS, ENTRIES, type Kind } from '../core/kinds.ts';
@@ -8,6 +8,7 @@ import type { Runtime, Spent, Store } from '../core/runtime.ts';
 import type { Env, WorkerInit, WorkerResponse } from './bindings.ts';
 import { DurableSpent, DurableStore } from './durable.ts';
 import { KvSpent, KvStore } from './kv.ts';
+import { nameOf } from './name.ts';
 import { accept, connectedBy } from './sockets.ts';
 
 export { RegistryObject, SpentObject } from './durable.ts';
@@ -25,14 +26,18 @@ export default {
       secrets: edgeSecretsSchema.parse(JSON.parse(env.SECRETS)),
     };
     const visitor = request.headers.get('cf-connecting-ip') ?? '';
-    return handle(runtimeOf(env, parsed), request, visitor, accept);
+    return handle(runtimeOf(env, parsed, visitor), request, visitor, accept);
   },
 };
 
-function runtimeOf(env: Env, settings: Pick<Runtime, 'config' | 'secrets'>): Runtime {
+function runtimeOf(env: Env, settings: Pick<Runtime, 'config' | 'secrets'>, visitor: string): Runtime {
   /** No cache of Cloudflare's on the way, and the browser's host name to the instance's address. */
-  const ask = (host: string, request: Request): Promise<WorkerResponse> => {
-    const init = { cache: 'no-store', cf: { resolveOverride: host } } as WorkerInit;
+  const ask = async (origin: LiveEntry['origin'], request: Request): Promise<WorkerResponse> => {
+    const resolveOverride = nameOf(settings.config, origin, request.url, env.ORIGIN !== undefined);
+    // Of which Cloudflare makes the instance's CF-Connecting-IP: https://developers.cloudflare.com/fundamentals/reference/http-headers/.
+    const headers = new Headers(request.headers);
+    if (visitor) headers.set('x-real-ip', visitor);
+    const init = { cache: 'no-store', headers, cf: { resolveOverride } } as WorkerInit;
     return env.ORIGIN ? env.ORIGIN.fetch(request, init) : (fetch(request, init) as Promise<WorkerResponse>);
   };
   return {
@@ -42,11 +47,11 @@ function runtimeOf(env: Env, settings: Pick<Runtime, 'config' | 'secrets'>): Run
     spent: spentOf(env),
     ...{ enrolRate, now },
     fetch: (url, init) => fetch(url, init),
-    ask: ({ host }, request) => ask(host, request),
-    connect: async ({ host }, request) => {
+    ask,
+    connect: async (origin, request) => {
       const headers = new Headers(request.headers);
       headers.set('upgrade', 'websocket');
-      return connectedBy(await ask(host, new Request(request, { headers })));
+      return connectedBy(await ask(origin, new Request(request, { headers })));
     },
     // biome-ignore lint/suspicious/noConsole: a Worker's log
     log: (event, facts) => console.log(JSON.stringify({ event, ...facts })),
