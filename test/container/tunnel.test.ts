@@ -1,107 +1,35 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { Owner } from '../../src/verify/owner.ts';
 import { waitForLine } from '../../src/verify/stages/ready.ts';
-import type { ContainerTarget } from '../../src/verify/targets/container.ts';
-import { ROOT, userData } from '../image.ts';
-import { keys, LIVE, LIVE_LIMIT_MS, login, peer, READY, withBox } from './boxes.ts';
+import { LIVE, LIVE_LIMIT_MS, login, peer, READY } from './boxes.ts';
+import {
+  AGENT,
+  ASK_UDP,
+  as,
+  ask,
+  boot,
+  CLOUDFLARED,
+  CONNECT,
+  CONNECTOR,
+  comes,
+  connects,
+  ECHO,
+  encode,
+  FOLDER,
+  opens,
+  outcome,
+  PARTS,
+  SECRET,
+  SERVE,
+  SOCKET,
+  STAND_IN,
+  status,
+  TOKEN,
+  TWICE,
+  VISITOR,
+  visit,
+} from './tunnel-scene.ts';
 
-// Mode tunnel with a connector in cloudflared's place (connector.py), in cloudflared's unit; the peer is Cloudflare's edge.
-
-const CLOUDFLARED = '/usr/lib/clawdy/tunnel/cloudflared';
-const STAND_IN = { source: join(import.meta.dirname, 'connector.py'), target: '/var/tmp/connector' };
-const FOLDER = '/run/clawdy-tunnel';
-const SOCKET = `${FOLDER}/gate.sock`;
-const SCRIPT = '/var/tmp/ask-gate';
-const CONNECT = '/var/tmp/connect';
-
-const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64');
-const SECRET = Buffer.from('a secret of the tunnel that nobody may find').toString('base64');
-const PARTS = { a: '0123456789abcdef'.repeat(2), t: '6f1c1e5a-0b7d-4c58-9f43-0d4b8e7a2c11', s: SECRET };
-const TOKEN = encode(PARTS);
-
-interface Said {
-  ok: boolean;
-  result?: Record<string, unknown>;
-  error?: string;
-}
-
-/** One request by the socket that sshd's relay uses; test/container/ops.test.ts goes the whole way. */
-async function ask(box: ContainerTarget, verb: string, args: Record<string, unknown>): Promise<Said> {
-  const relay = 'setpriv --reuid=7863 --regid=7863 --clear-groups /usr/lib/clawdy/ops/relay';
-  const { stdout } = await box.exec(`echo ${encode({ verb, args })} | base64 -d | ${relay}`);
-  return JSON.parse(stdout);
-}
-
-async function status(box: ContainerTarget): Promise<Record<string, unknown>> {
-  return JSON.parse((await ask(box, 'status', {})).result?.body as string);
-}
-
-/** Waits for what is to come, and gives what there was at the end. */
-async function comes<T>(get: () => Promise<T>, wanted: (value: T) => boolean, limitMs = 60_000): Promise<T> {
-  for (const end = Date.now() + limitMs; ; await sleep(500)) {
-    const value = await get();
-    if (wanted(value) || Date.now() > end) return value;
-  }
-}
-
-async function boot(name: string, spoil: string, body: (box: ContainerTarget) => Promise<void>): Promise<void> {
-  const owner = await Owner.create({ mode: 'tunnel' });
-  const launch = { ...owner.launch, launchId: name, userKeys: [keys.one] };
-  const options = { instanceId: `i-${name}`, userData: userData(launch), spoil };
-  await withBox(
-    options,
-    async (box) => {
-      await owner.equip(peer, await waitForLine(box, /clawdy: bundle end/), name, `i-${name}`);
-      await peer.put(SCRIPT, readFileSync(join(ROOT, 'test/attacks/gate')), '0755');
-      for (const actor of [peer, box])
-        await actor.put(CONNECT, readFileSync(join(ROOT, 'test/attacks/connect')), '0755');
-      await body(box);
-    },
-    STAND_IN,
-  );
-}
-
-const outcome = (stdout: string, stderr: string) => /^outcome: (\S+)/m.exec(stdout)?.[1] ?? `broke: ${stderr}`;
-
-/** A request of a visitor's that comes to Cloudflare, and by the connector to a service on the box. */
-async function visit(args: string, service = `unix:${SOCKET}`): Promise<string> {
-  const { stdout, stderr } = await peer.exec(`${SCRIPT} --service ${service} ${args}`);
-  return outcome(stdout, stderr);
-}
-const VISITOR = '--header CF-Connecting-IP:203.0.113.5';
-
-/** A connection from the box itself, by a uid. */
-async function connects(box: ContainerTarget, uid: number, words: string): Promise<string> {
-  const { stdout, stderr } = await box.exec(`setpriv --reuid=${uid} --regid=${uid} --clear-groups ${CONNECT} ${words}`);
-  return outcome(stdout, stderr);
-}
-
-/** What a uid gets that opens a unix socket. */
-async function opens(box: ContainerTarget, uid: number, path: string): Promise<string> {
-  const script = `import socket; socket.socket(socket.AF_UNIX).connect("${path}"); print("ok")`;
-  const { stdout, stderr } = await box.exec(
-    `setpriv --reuid=${uid} --regid=${uid} --clear-groups python3 -Ic '${script}'`,
-  );
-  return stdout.trim() || (stderr.trim().split('\n').at(-1)?.split(':')[0] ?? '');
-}
-
-const AGENT = 7860;
-const CONNECTOR = 7864;
-/** Two requests on one connection to the gate's socket, as the connector's uid: the second names no address. */
-const TWICE = `
-import http.client, socket, sys
-c = http.client.HTTPConnection("localhost")
-c.sock = socket.socket(socket.AF_UNIX)
-c.sock.connect("${SOCKET}")
-for visitor in ("203.0.113.5", "::::"):
-    c.request("GET", "/readyz", headers={"CF-Connecting-IP": visitor, "X-Clawdy-Code": sys.stdin.readline().strip()})
-    answer = c.getresponse()
-    print(answer.status)
-    answer.read()
-`;
+// Mode tunnel: what comes in by Cloudflare's connector, and what doesn't.
 
 test.serial('an image without cloudflared refuses mode tunnel and a token for it, with the reason', (t) =>
   boot('bare', 'true', async (box) => {
@@ -136,9 +64,9 @@ test.serial(
       });
       t.is((await box.exec(`test -e ${FOLDER}`)).exitCode, 1);
       const wrong = [
-        ...[null, 7, '', 'not a token', TOKEN.slice(1), `${TOKEN}\n`, encode([]), encode({ ...PARTS, more: 'x' })],
+        ...[7, '', 'not a token', TOKEN.slice(1), `${TOKEN}\n`, encode([]), encode({ ...PARTS, more: 'x' })],
         ...[encode({ ...PARTS, t: '../../etc' }), encode({ a: PARTS.a, t: PARTS.t }), encode({ ...PARTS, s: 'short' })],
-      ].slice(1);
+      ];
       for (const token of wrong)
         t.regex((await ask(box, 'set-tunnel-token', { token })).error ?? '', /takes \{"token"/, `${token}`);
       t.is((await ask(box, 'set-tunnel-token', { token: TOKEN, more: 1 })).ok, false);
@@ -154,10 +82,10 @@ test.serial(
         ),
         'active\nactivating',
       );
-      // The lab's addresses are private, as no edge's is: from here on this one counts as any other.
+      // The lab's addresses are private, as no edge's is; once this one counts as any other, its port 7844 can be reached.
+      await box.exec(`printf '%s region1.v2.argotunnel.com\\n' ${peer.addresses.v4} >>/etc/hosts`);
       t.is(await visit(`${VISITOR} /`), 'absent');
-      await box.exec(`printf '%s region1.v2.argotunnel.com\\n' ${peer.addresses.v4} >>/etc/hosts
-nft insert rule inet clawdy_tunnel connector ip daddr ${peer.addresses.v4} jump edge`);
+      await box.exec(`nft insert rule inet clawdy_tunnel connector ip daddr ${peer.addresses.v4} jump edge`);
       t.is(await visit(`${VISITOR} /`), 'http:200');
       t.is(await visit(`--code none ${VISITOR} /`), 'http:401');
       t.is(await visit(`--upgrade ${VISITOR} --header X-Clawdy-User:owner@example.com /`), 'ok');
@@ -170,8 +98,10 @@ nft insert rule inet clawdy_tunnel connector ip daddr ${peer.addresses.v4} jump 
       for (const name of ['203.0.113.5,198.51.100.7', '::::', 'localhost'])
         t.is(await visit(`--header CF-Connecting-IP:${name} /`), 'http:400', name);
       const code = (await peer.exec('cat /var/tmp/auth-proxy/code')).stdout;
-      const uid = `setpriv --reuid=${CONNECTOR} --regid=${CONNECTOR} --clear-groups`;
-      t.is((await box.exec(`printf '${code}\\n${code}\\n' | ${uid} python3 -Ic '${TWICE}'`)).stdout, '200\n400\n');
+      t.is(
+        (await box.exec(`printf '${code}\\n${code}\\n' | ${as(CONNECTOR)} python3 -Ic '${TWICE}'`)).stdout,
+        '200\n400\n',
+      );
       t.like(await status(box), {
         ...{ gate: { mode: 'tunnel', shut: null }, tunnel: { token: true, connector: 'active' }, closed: null },
       });
@@ -194,27 +124,20 @@ nft insert rule inet clawdy_tunnel connector ip daddr ${peer.addresses.v4} jump 
       await box.exec(
         'ip address add 169.254.169.254 dev lo && systemd-run --quiet python3 -Im http.server --bind 169.254.169.254 80',
       );
-      for (const [host, at] of [
-        ...[
-          ['127.0.0.1', 7860],
-          ['127.0.0.1', 7862],
-          ['127.0.0.1', 7864],
-          ['127.0.0.1', 8123],
-        ],
-        ...[
-          ['169.254.169.254', 80],
-          [box.addresses.v4, Number(port)],
-          ['::1', Number(port)],
-          [peer.addresses.v4, 22],
-        ],
-      ] as const) {
-        const target = `${host}:${at}`;
-        const there = () => connects(box, 0, `--host ${host} ${at}`);
-        // The peer's own has no listener: what is refused there must be so by this box.
-        if (host !== peer.addresses.v4)
-          t.is(await comes(there, (now) => now === 'ok', 20_000), 'ok', `control: ${target}`);
-        t.is(await visit(`${VISITOR} /`, `tcp:${target}`), 'ECONNREFUSED', target);
+      await peer.exec(`${ECHO}\n${SERVE}`);
+      for (const target of [
+        ...['127.0.0.1 7860', '127.0.0.1 7862', '127.0.0.1 7864', '127.0.0.1 8123', '169.254.169.254 80'],
+        ...[`${box.addresses.v4} ${port}`, `::1 ${port}`, `${peer.addresses.v4} 8123`],
+      ]) {
+        const there = () => connects(box, 0, `--host ${target}`);
+        t.is(await comes(there, (now) => now === 'ok', 20_000), 'ok', `control: ${target}`);
+        t.is(await visit(`${VISITOR} /`, `tcp:${target.replace(' ', ':')}`), 'ECONNREFUSED', target);
       }
+      // QUIC's port, by UDP.
+      const echoed = async (who: number, at: number) =>
+        (await box.exec(`${as(who)} python3 -Ic '${ASK_UDP}' ${peer.addresses.v4} ${at}`)).stdout.trim();
+      t.deepEqual([await echoed(CONNECTOR, 7844), await echoed(0, 8123)], ['ok', 'ok']);
+      t.is(await echoed(CONNECTOR, 8123), 'ConnectionRefusedError');
       for (const path of ['/run/dbus/system_bus_socket', '/run/clawdy-ops.sock', '/run/clawdy-gate/local.sock']) {
         t.is(await opens(box, 0, path), 'ok', `control: ${path}`);
         t.is(await visit(`${VISITOR} /`, `unix:${path}`), 'ENOENT', path);
