@@ -159,7 +159,7 @@ async function makeImage(inputs: BakeInputs, id: string, work: string, preparedD
   const created = new Date().toISOString();
   const logs = join(work, 'logs');
   const payload = join(work, 'payload.tar');
-  await archivePayload(layers, root, work, payload, { id, base: base.id, created });
+  await archivePayload(layers, root, work, payload, { id, base: base.id, created }, inputs.given);
   const accelerator = await probeAccelerator();
   const packerWork = join(work, 'packer');
   mkdirSync(packerWork);
@@ -196,6 +196,7 @@ async function makeImage(inputs: BakeInputs, id: string, work: string, preparedD
     disk: { rawSha256: sealed.rawSha256, rawSize: sealed.rawSize, qcow2Size: statSync(join(work, 'disk.qcow2')).size },
     layers: inputs.layerHashes.filter(({ name }) => layers.some((layer) => layer.name === name)),
     without: [],
+    given: inputs.given.map(({ name, sha256 }) => ({ name, sha256 })),
     packages: sealed.packages,
     runtime: runtimeVersions(root),
     accelerator,

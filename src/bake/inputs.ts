@@ -10,6 +10,7 @@ import { type Layer, loadLayers } from '../manifest/layers.ts';
 import { isCached } from '../plan/cache.ts';
 import { hashFiles, hashOf } from '../plan/hash.ts';
 import type { Plan } from '../plan/plan.ts';
+import type { Given } from './given.ts';
 
 /** Everything a bake depends on, resolved, with one key a step. */
 export interface BakeInputs {
@@ -20,6 +21,7 @@ export interface BakeInputs {
   vendor?: { image: VendorImage; install: string[] };
   fallback?: Fallback;
   layers: Layer[];
+  given: Given[];
   /** Union of the active layers' packages. */
   layerPackages: string[];
   resolved: PackageList;
@@ -40,7 +42,12 @@ export function hashLayer({ dir }: Layer): string {
 }
 
 /** Reads the manifests and asks the archive for today's versions. */
-export async function resolveInputs(root: string, chosen: ChosenBase, log: string): Promise<BakeInputs> {
+export async function resolveInputs(
+  root: string,
+  chosen: ChosenBase,
+  log: string,
+  given: Given[] = [],
+): Promise<BakeInputs> {
   const layers = loadLayers(root);
   const layerPackages = [...new Set(layers.flatMap((layer) => layer.packages))].sort();
   const code = (...paths: string[]) =>
@@ -62,7 +69,8 @@ export async function resolveInputs(root: string, chosen: ChosenBase, log: strin
       : await bootstrappedInputs(base, what);
   // An image that had to fall back is never taken for one that was asked for, nor the other way round.
   const asked = fallback ? [`instead of ${fallback.requested}`] : [];
-  const image = hashOf(['image', prepared.keys.prepared, layerHashes, code(...IMAGE_CODE), ...asked]);
+  const taken = given.map(({ name, sha256 }) => `given ${name} ${sha256}`);
+  const image = hashOf(['image', prepared.keys.prepared, layerHashes, code(...IMAGE_CODE), ...asked, ...taken]);
   return {
     root,
     dist: join(root, 'dist'),
@@ -70,6 +78,7 @@ export async function resolveInputs(root: string, chosen: ChosenBase, log: strin
     ...(fallback ? { fallback } : {}),
     ...(prepared.vendor ? { vendor: prepared.vendor } : {}),
     layers,
+    given,
     layerPackages,
     resolved: prepared.resolved,
     layerHashes,

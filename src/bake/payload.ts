@@ -14,12 +14,14 @@ import { type Header, pack } from 'tar-stream';
 import { parse } from 'yaml';
 import { checkPath, type Layer } from '../manifest/layers.ts';
 import { run } from '../process/run.ts';
+import type { Given } from './given.ts';
 
 /**
  * Packs the payload into one archive.
  *
  * @param work folder for a temporary copy.
  * @param image who the image says it is; the box reads it from /usr/lib/clawdy/image.json.
+ * @param given files that layers take from whoever bakes.
  */
 export async function archivePayload(
   layers: Layer[],
@@ -27,9 +29,10 @@ export async function archivePayload(
   work: string,
   tar: string,
   image: object,
+  given: Given[] = [],
 ): Promise<void> {
   const dir = join(work, 'payload');
-  await writePayload(layers, root, dir, image);
+  await writePayload(layers, root, dir, image, given);
   await run(
     'tar',
     ['--create', '--file', tar, '--sort=name', '--owner=0', '--group=0', '--numeric-owner', '-C', dir, '.'],
@@ -44,13 +47,13 @@ export async function archivePayload(
  * Writes what `packer/apply.sh` reads: per layer an overlay archive with owners and modes from the manifest, the
  * layer's own apply.sh, and its units.
  */
-export async function writePayload(layers: Layer[], root: string, into: string, image: object): Promise<void> {
+async function writePayload(layers: Layer[], root: string, into: string, image: object, given: Given[]): Promise<void> {
   mkdirSync(into, { recursive: true });
   const active = layers.filter((layer) => layer.state === 'active');
   for (const layer of active) {
     const dir = join(into, layer.name);
     mkdirSync(join(dir, 'src'), { recursive: true });
-    await writeOverlay(layer, join(dir, 'overlay.tar'));
+    await writeOverlay(layer, join(dir, 'overlay.tar'), given);
     if (layer.hasApply) cpSync(join(layer.dir, 'apply.sh'), join(dir, 'src', 'apply.sh'));
     writeFileSync(join(dir, 'units'), unitLines(layer));
   }
@@ -67,9 +70,9 @@ function unitLines({ units }: Layer): string {
 /** Modification time of every overlay file: fixed, so that two bakes of one commit agree. */
 const MTIME = new Date('2026-01-01T00:00:00Z');
 
-async function writeOverlay(layer: Layer, file: string): Promise<void> {
+async function writeOverlay(layer: Layer, file: string, given: Given[]): Promise<void> {
   // All is read before anything is written: a missing file is then an error of its own and leaves no half archive.
-  const members = overlayMembers(layer);
+  const members = [...overlayMembers(layer), ...givenMembers(layer, given)];
   const archive = pack();
   for (const { header, body } of members) archive.entry({ uid: 0, gid: 0, mtime: MTIME, ...header }, body);
   archive.finalize();
@@ -86,8 +89,7 @@ function overlayMembers(layer: Layer): Member[] {
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([path, { owner, mode }]): Member => {
       const source = join(layer.dir, 'rootfs', path);
-      const [uid, gid] = owner.split(':').map((name) => (name === 'root' ? 0 : Number(name))) as [number, number];
-      const header = { name: `.${path}`, uid, gid };
+      const header = { name: `.${path}`, ...ownerIds(owner) };
       if (lstatSync(source).isSymbolicLink()) {
         return { header: { ...header, type: 'symlink', linkname: readlinkSync(source) }, body: Buffer.alloc(0) };
       }
@@ -97,6 +99,20 @@ function overlayMembers(layer: Layer): Member[] {
     return { header: { name: `.${checkPath(layer, kind, file)}`, mode: 0o755 }, body: readFileSync(file) };
   });
   return [...literal, ...checks, ...launchSchemaMember(layer)];
+}
+
+function givenMembers(layer: Layer, given: Given[]): Member[] {
+  return given.flatMap(({ name, body }) => {
+    const place = layer.given[name];
+    if (!place) return [];
+    return { header: { name: `.${place.path}`, mode: Number.parseInt(place.mode, 8), ...ownerIds(place.owner) }, body };
+  });
+}
+
+/** @param owner `user:group`, root or numbers. */
+function ownerIds(owner: string): { uid: number; gid: number } {
+  const [uid, gid] = owner.split(':').map((name) => (name === 'root' ? 0 : Number(name))) as [number, number];
+  return { uid, gid };
 }
 
 function launchSchemaMember(layer: Layer): Member[] {

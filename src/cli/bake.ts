@@ -2,6 +2,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { Command, Option } from 'commander';
 import { bake } from '../bake/bake.ts';
+import { type Given, readGiven } from '../bake/given.ts';
 import { type BakeInputs, planBake, resolveInputs } from '../bake/inputs.ts';
 import { imageTree, treeWithout } from '../bake/tree.ts';
 import { baseNames, loadBase } from '../base/bases.ts';
@@ -18,6 +19,8 @@ interface Options {
   fallback: boolean;
   baseMirror?: string;
   baseKey?: string;
+  cloudflared?: string;
+  cloudflaredSha256?: string;
   without?: string;
   tree: boolean;
   force: boolean;
@@ -45,6 +48,8 @@ export function bakeCommand(root: string): Command {
         'CLAWDY_BASE_KEY',
       ),
     )
+    .option('--cloudflared <file>', "Cloudflare's connector for x86-64, for mode tunnel; without it the image has none")
+    .option('--cloudflared-sha256 <hex>', 'its digest, as published beside its release; a file with another is refused')
     .option('--without <layer>', 'leave a layer out, to see what it is for; only with --tree')
     .option('--tree', 'only the tree that containers show, of the newest image; never publishable', false)
     .option('--force', 'bake even when an image with these inputs is there', false)
@@ -65,9 +70,20 @@ function mirrorOf(options: Options, command: Command): BaseMirror {
   return { from: counts('baseMirror'), key: counts('baseKey') };
 }
 
+/** Before anything else: it may be the wrong file. */
+function givenBy({ cloudflared: file, cloudflaredSha256: sha256 }: Options, root: string): Given[] {
+  if (!file && !sha256) return [];
+  if (!file || !sha256) {
+    const missing = file ? '--cloudflared-sha256' : '--cloudflared';
+    throw inputError('bake', `${missing} is missing`, 'the file and its digest go together');
+  }
+  return [readGiven(loadLayers(root), 'cloudflared', file, sha256)];
+}
+
 async function runBake(root: string, options: Options, mirror: BaseMirror, progress: Progress): Promise<void> {
+  const given = givenBy(options, root);
   const chosen = await choose(options, mirror, progress);
-  const inputs = await resolve(root, chosen, progress);
+  const inputs = await resolve(root, chosen, given, progress);
   const plan = planBake(inputs, options.force);
   if (options.plan) {
     print(options.json ? JSON.stringify(plan) : renderPlan(plan));
@@ -84,7 +100,10 @@ async function runBake(root: string, options: Options, mirror: BaseMirror, progr
 }
 
 /** Prints the archive's path. */
-async function runTree(root: string, { tree, without, plan }: Options, progress: Progress): Promise<void> {
+async function runTree(root: string, options: Options, progress: Progress): Promise<void> {
+  const { tree, without, plan } = options;
+  if (options.cloudflared || options.cloudflaredSha256)
+    throw inputError('bake', 'a tree has what its image has', 'leave --cloudflared out, or bake with it');
   if (!tree)
     throw inputError('bake', 'an image without a layer is never baked', 'add --tree: only the tree, for tests');
   const dir = join(root, 'dist', 'latest');
@@ -110,11 +129,11 @@ async function choose(options: Options, mirror: BaseMirror, progress: Progress):
   return chosen;
 }
 
-async function resolve(root: string, chosen: ChosenBase, progress: Progress): Promise<BakeInputs> {
+async function resolve(root: string, chosen: ChosenBase, given: Given[], progress: Progress): Promise<BakeInputs> {
   const log = join(root, 'dist', 'resolve.log');
   mkdirSync(join(root, 'dist'), { recursive: true });
   rmSync(log, { force: true });
-  return progress.step('resolve packages', () => resolveInputs(root, chosen, log));
+  return progress.step('resolve packages', () => resolveInputs(root, chosen, log, given));
 }
 
 function print(text: string): void {

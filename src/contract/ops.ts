@@ -43,6 +43,8 @@ export const statusSchema = z.looseObject({
   /** As `systemctl is-active` says. */
   openclaw: z.string(),
   gate: z.strictObject({ mode: z.string().nullable(), shut: z.string().nullable() }).optional(),
+  /** In mode tunnel. `connector` as `systemctl is-active` says: activating until Cloudflare has answered. */
+  tunnel: z.strictObject({ token: z.boolean(), connector: z.string() }).optional(),
   /** Whether a key is set. */
   openrouterKey: z.boolean().optional(),
   /** SHA-256 of it, hex. */

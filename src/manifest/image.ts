@@ -33,6 +33,8 @@ export const imageSchema = z.strictObject({
   layers: z.array(z.strictObject({ name: z.string(), state: z.enum(['active', 'planned']), sha256 })),
   /** Layers left out on purpose; an image with any is never published. */
   without: z.array(z.string()),
+  /** Files that layers took from whoever baked; images of before say nothing. */
+  given: z.array(z.strictObject({ name: z.string(), sha256 })).default([]),
   /** `name version` of every Debian package, sorted. */
   packages: z.array(z.string()),
   runtime: z.strictObject({ openclaw: z.string(), node: z.string() }),

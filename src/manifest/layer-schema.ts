@@ -26,6 +26,16 @@ export const layerSchema = z.strictObject({
   overlay: z
     .record(absolutePath, z.strictObject({ owner: owner.default('root:root'), mode: mode.optional() }))
     .default({}),
+  /**
+   * Files that the project doesn't have: whoever bakes may give them (`npm run bake -- --NAME FILE`), by name. The layer has to
+   * do without them too.
+   */
+  given: z
+    .record(
+      z.string().regex(/^[a-z][a-z0-9-]*$/),
+      z.strictObject({ path: absolutePath, owner: owner.default('root:root'), mode }),
+    )
+    .default({}),
   /** What `apply.sh` and `units` do to the tree beyond the overlay. The tree diff test holds it to exactly this. */
   tree: z
     .strictObject({

@@ -83,7 +83,7 @@ export function listFiles(dir: string): string[] {
 
 function checkPlanned(layer: Layer, file: string): void {
   const extra = readdirSync(layer.dir).filter((name) => name !== 'layer.yaml' && name !== 'README.md');
-  if (extra.length || layer.packages.length || Object.keys(layer.overlay).length) {
+  if ([extra, layer.packages, Object.keys(layer.overlay), Object.keys(layer.given)].some(({ length }) => length)) {
     throw inputError(
       STEP,
       `${at(file, 'state:')}: a planned layer holds only its manifest and README`,
@@ -151,7 +151,8 @@ function checkOrder(layers: Layer[]): void {
 function checkOwnership(layers: Layer[]): void {
   const owners = new Map<string, string>();
   for (const layer of layers) {
-    for (const path of [...Object.keys(layer.overlay), ...layer.tree.added, ...checkPaths(layer)]) {
+    const given = Object.values(layer.given).map(({ path }) => path);
+    for (const path of [...Object.keys(layer.overlay), ...given, ...layer.tree.added, ...checkPaths(layer)]) {
       const other = owners.get(path);
       if (other) {
         throw inputError(

@@ -34,8 +34,8 @@ const UNFIT: Unfit[] = [
   { name: 'server', extensions: 'server', days: '1' },
 ];
 
-/** Who may reach 443: Cloudflare, or the auth proxy at these addresses. */
-export type Front = { mode: 'cloudflare' } | { mode: 'direct'; sources: string[] };
+/** Who may reach 443: Cloudflare, the auth proxy at these addresses, or nobody where requests come by a tunnel. */
+export type Front = { mode: 'cloudflare' } | { mode: 'tunnel' } | { mode: 'direct'; sources: string[] };
 
 /** The owner of the boxes that tests attack: launches them and learns their codes as a launcher does. */
 export class Owner {
@@ -64,12 +64,17 @@ export class Owner {
     const identity = await generateX25519Identity();
     const [client, foreign] = [await makeClient(UNFIT), await makeClient()];
     const clientCa = [client.caDer];
+    const material = {
+      cloudflare: { cloudflare: { clientCa } },
+      direct: { direct: { clientCa, sources: front.mode === 'direct' ? front.sources : [] } },
+      tunnel: {},
+    };
     const launch = {
       recipient: await identityToRecipient(identity),
       mode: front.mode,
       hosts: ['localhost'],
       users: [OWNER],
-      ...(front.mode === 'direct' ? { direct: { clientCa, sources: front.sources } } : { cloudflare: { clientCa } }),
+      ...material[front.mode],
       ...more,
     };
     return new Owner(identity, launch, client, { ...client.unfit, foreign });

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,6 +56,19 @@ test.serial('a plan says whether its base is the one that was asked for', async 
   const named = await plan(['--json', '--base', 'debian-13']);
   t.is((JSON.parse(named.stdout) as Plan).fallback, null);
   t.regex((await plan(['--base', 'debian-13'])).stdout, /^fallback: none$/m);
+});
+
+test.serial('a file that is given to a layer is one of the inputs, by its content', async (t) => {
+  const hashWith = async (content: string) => {
+    const [file, digest] = [join(work, 'given'), createHash('sha256').update(content).digest('hex')];
+    writeFileSync(file, content);
+    const flags = ['--cloudflared', file, '--cloudflared-sha256', digest];
+    return (JSON.parse((await plan(['--json', '--base', 'debian-13', ...flags])).stdout) as Plan).inputHash;
+  };
+  const without = (JSON.parse((await plan(['--json', '--base', 'debian-13'])).stdout) as Plan).inputHash;
+  const [one, other, oneAgain] = [await hashWith('one'), await hashWith('other'), await hashWith('one')];
+  t.is(new Set([without, one, other]).size, 3);
+  t.is(oneAgain, one);
 });
 
 test.serial('in CI nothing is replaced', async (t) => {
