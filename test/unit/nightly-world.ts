@@ -98,6 +98,11 @@ export function performer(
   return Object.assign(perform, { calls });
 }
 
+/** Nights are many here, and each says what it does. */
+class Quiet extends Progress {
+  override say(): void {}
+}
+
 /** A night in that world, with its journal in `nights`. */
 export async function aNight(
   root: string,
@@ -119,7 +124,7 @@ export async function aNight(
     each();
   };
   const earlier = all.filter(({ record }) => record.id !== night.record.id);
-  const record = await runNight({ root, settings, night, earlier, perform, update }, new Progress());
+  const record = await runNight({ root, settings, night, earlier, perform, update }, new Quiet());
   return { ...record, resumed };
 }
 
