@@ -92,6 +92,13 @@ test('a Worker becomes as zone.yaml wants it; again changes nothing; each drift 
   t.regex(renderPlan(await changed.plan()), /~ secrets: [0-9a-f]{64} → [0-9a-f]{64}\n {6}~ logs: none → own lines/);
   await applied(changed.plan);
   t.deepEqual(script().metadata.observability, { enabled: true, logs: { enabled: true, invocation_logs: false } });
+  const inKv = await opened(fake, { ...UI, worker: { ...WORKER, registry: 'kv' } });
+  t.regex(
+    renderPlan(await inKv.plan()),
+    /- bindings.REGISTRY: Durable Object RegistryObject\n[^+]*\+ bindings.KV: KV clawdy: example.com/,
+  );
+  await applied(inKv.plan);
+  t.deepEqual([names(await inKv.plan()), fake.objects], [[], objects], 'what was in objects stays');
   const renamed = await opened(fake, { ...UI, worker: { ...WORKER, name: 'other' } });
   const planOfRename = await renamed.plan();
   t.regex(renderPlan(planOfRename), /- Worker clawdy-edge\n {6}! lost for good: the registry/);

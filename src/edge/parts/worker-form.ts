@@ -116,7 +116,12 @@ export function metadataOf(
       ...(namespace ? [{ type: 'kv_namespace' as const, name: 'KV', namespace_id: namespace }] : []),
     ],
     // https://developers.cloudflare.com/durable-objects/reference/durable-objects-migrations/. SQLite: the one that the free plan has.
-    exports: Object.fromEntries(objects.map(([, kind]) => [kind, { type: 'durable-object', storage: 'sqlite' }])),
+    // With KV nothing is said of objects: those of before stay.
+    ...(objects.length
+      ? {
+          exports: Object.fromEntries(objects.map(([, kind]) => [kind, { type: 'durable-object', storage: 'sqlite' }])),
+        }
+      : {}),
     // Requests' addresses and headers would be kept with `invocation_logs`.
     observability: { enabled: logs, logs: { enabled: logs, invocation_logs: false } },
     ...{ logpush: false, tail_consumers: [] },
