@@ -1,10 +1,14 @@
+import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { LONGEST_EXPECTATION } from '../contract/edge-enrolment.ts';
-import { expectLaunch, readLaunch, takeBundle } from '../edge/enrolments.ts';
+import { expectLaunch, readLaunch, takeBundle, withdrawLaunch } from '../edge/enrolments.ts';
 import { readInventory } from '../edge/inventory.ts';
 import { loadEdgeSecrets } from '../edge/secrets.ts';
-import { encryptTo, loadOperator } from '../launch/operator.ts';
+import { recordElsewhere } from '../launch/elsewhere.ts';
+import { loadOperator } from '../launch/operator.ts';
+import { checkId, opsKeyFile } from '../launch/places.ts';
 import { isTaken } from '../launch/records.ts';
+import { publicView } from '../launch/render.ts';
 import { Progress } from '../process/progress.ts';
 import { agreed } from './agreed.ts';
 import { duration } from './duration.ts';
@@ -14,6 +18,7 @@ interface Options {
   yes: boolean;
   for: number;
   instance: string;
+  address: string;
   wait: number;
 }
 
@@ -36,20 +41,43 @@ export function addEnrolCommands(edge: Command): void {
       );
     });
   edge
-    .command('bundle <launch.json>')
-    .description('take what that box has brought, check it, and end the launch there; JSON, its code encrypted to you')
-    .requiredOption('--instance <id>', 'as the cloud calls it: never as the box does')
+    .command('withdraw <launch.json>')
+    .description('let it come no more: its token is worth nothing there then')
     .addOption(inventory())
-    .option('--wait <time>', 'for it to come, as 10m', duration(24 * 3600), 0)
+    .option('--yes', "don't ask", false)
     .action(async (launch: string, options: Options) => {
       const { proxy } = readInventory(options.file);
       const known = readLaunch(launch, proxy);
-      const { identity, recipient } = await loadOperator();
-      const { instance: instanceId, wait: waitSeconds } = options;
-      const { code, ...told } = await new Progress().step(`bundle of ${known.launchId}`, ({ detail }) =>
-        takeBundle(proxy, { ...known, identity, instanceId, isTaken, waitSeconds, detail }, loadEdgeSecrets()),
-      );
-      const bundle = { ...told, code_encrypted: await encryptTo(recipient, code) };
-      process.stdout.write(`${JSON.stringify(bundle, null, 2)}\n`);
+      if (!options.yes && !(await agreed('edge', `withdraw launch ${known.launchId} at ${proxy}?`))) return;
+      await new Progress().step(`withdraw ${known.launchId}`, () => withdrawLaunch(proxy, known, loadEdgeSecrets()));
     });
+  edge
+    .command('bundle <launch.json>')
+    .description('take what that box has brought, check it, keep a record of the instance, and end the launch there')
+    .requiredOption('--instance <id>', 'as the cloud calls it: never as the box does')
+    .requiredOption(
+      '--address <address>',
+      'where it is, as the cloud says: its SSH port has to show the host key of the bundle',
+    )
+    .addOption(inventory())
+    .option('--wait <time>', 'for it to come, as 10m', duration(24 * 3600), 0)
+    .action((launch: string, options: Options) => bundle(launch, options));
+}
+
+async function bundle(file: string, { instance, address, wait, file: inventory }: Options): Promise<void> {
+  const { proxy } = readInventory(inventory);
+  const [known, progress] = [readLaunch(file, proxy), new Progress()];
+  const { identity, recipient } = await loadOperator();
+  const opsKey = existsSync(opsKeyFile()) ? opsKeyFile() : null;
+  checkId(instance);
+  const { bundle, close } = await progress.step(`bundle of ${known.launchId}`, ({ detail }) => {
+    const expected = { ...known, identity, instanceId: instance, isTaken, waitSeconds: wait, detail };
+    return takeBundle(proxy, expected, loadEdgeSecrets());
+  });
+  const record = await progress.step('check the host key, keep a record', () =>
+    recordElsewhere(bundle, { instance, address, user: known.users[0] ?? 'owner@localhost', recipient, opsKey }),
+  );
+  // What is kept is kept: where this fails, `withdraw` does it again.
+  await progress.step('end the launch at the proxy', close);
+  process.stdout.write(`${JSON.stringify(publicView(record), null, 2)}\n`);
 }

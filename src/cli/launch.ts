@@ -127,7 +127,8 @@ function listCommand(): Command {
     .action(({ json }: { json: boolean }) => {
       clearUp();
       const { records, faults } = listRecords();
-      const running = records.map(({ qemu }) => isAlive(qemu));
+      // What was launched by other means isn't seen from here.
+      const running = records.map(({ qemu }) => (qemu ? isAlive(qemu) : null));
       const list = records.map((record, index) => ({ ...publicView(record), running: running[index] }));
       process.stdout.write(json ? `${JSON.stringify(list)}\n` : renderTable(records, running));
       for (const fault of faults) process.stderr.write(`${renderError(fault)}\n`);
@@ -143,7 +144,11 @@ function stopCommand(): Command {
     .action(async (id: string, { yes }: { yes: boolean }) => {
       if (clearUp().includes(id)) return;
       const record = readRecord(id);
-      if (!yes && !(await agreed('stop', `stop ${id} and remove its disk, for good?`))) return;
+      const what =
+        record.cloud === 'local'
+          ? `stop ${id} and remove its disk, for good?`
+          : `forget ${id}? It runs on: end it where it was launched`;
+      if (!yes && !(await agreed('stop', what))) return;
       await stopLocal(record, new Progress());
     });
 }

@@ -3,8 +3,8 @@ import { dirname } from 'node:path';
 import type { Cloudflare } from 'cloudflare';
 import { BuildError, inputError } from '../process/errors.ts';
 import { all, asked } from './api.ts';
-import { readReports } from './ban-reports.ts';
-import { type Decided, decide } from './bans.ts';
+import { countedReports } from './ban-reports.ts';
+import { decide } from './bans.ts';
 import type { Change, Context, Part } from './change.ts';
 import { limitsOf } from './limits.ts';
 import { access } from './parts/access.ts';
@@ -14,7 +14,7 @@ import { dns } from './parts/dns.ts';
 import { kv } from './parts/kv.ts';
 import { originPulls } from './parts/origin-pulls.ts';
 import { routes } from './parts/routes.ts';
-import { roomForBans, rules } from './parts/rules.ts';
+import { banRule, roomForBans, rules } from './parts/rules.ts';
 import { settings } from './parts/settings.ts';
 import { formerWorker, worker } from './parts/worker.ts';
 import { readServed } from './served.ts';
@@ -26,8 +26,8 @@ export const PARTS: Part[] = [
   ...[kv, worker, routes, formerWorker, dns],
 ];
 
-/** Of the bans: the list, and the rules, one of which names it. */
-export const BAN_PARTS: Part[] = [banList, rules];
+/** Of the bans: the list, and the rule that names it. */
+export const BAN_PARTS: Part[] = [banList, banRule];
 
 /** What is to be done in one part. */
 export interface Planned {
@@ -79,13 +79,14 @@ export async function openZone(
 const CLOUDFLARE = new URL('../../layers/06-cloudflare/rootfs/usr/lib/clawdy/cloudflare/ranges.baked', import.meta.url);
 
 /** As instances told them when they were last asked: what ends later shows when they are asked again, not as drift. */
-function bansOf({ zone, bans }: Zone): Decided | undefined {
+function bansOf({ zone, bans }: Zone): Context['bans'] {
   if (!bans) return undefined;
-  const { asked: when, reports } = readReports();
+  const reports = countedReports();
+  if (!reports) return 'unknown';
   const cloudflare = readFileSync(CLOUDFLARE, 'utf8').split('\n').filter(Boolean);
   const isHere = (host: string) => host.endsWith(`.${zone}`);
-  const here = Object.values(reports).map((report) => ({ ...report, hosts: report.hosts.filter(isHere) }));
-  return decide(here, bans, cloudflare, roomForBans(zone), when);
+  const here = reports.map((report) => ({ ...report, hosts: report.hosts.filter(isHere) }));
+  return decide(here, bans, cloudflare, roomForBans());
 }
 
 /** All that isn't as zone.yaml wants it; changes nothing. @throws BuildError, before anything is changed, for what the plan doesn't have. */

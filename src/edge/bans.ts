@@ -51,20 +51,18 @@ export const EXPRESSION_LIMIT = 4096;
  * banned, whoever says so.
  * @param cloudflare networks of Cloudflare's, through which all visitors come (https://www.cloudflare.com/ips/).
  * @param room characters for the bans of single hosts.
- * @param now RFC 3339; what has ended by then doesn't count.
  */
 export function decide(
   reports: Report[],
   { allow, perInstance, zoneWide }: Wanted,
   cloudflare: string[],
   room: number,
-  now: string,
 ): Decided {
   const never = checker([...allow, ...cloudflare, ...SPECIAL]);
   const counted = reports.map(({ bans, ...report }) => ({
     ...report,
     bans: bans
-      .filter(({ address, until }) => until > now && !never(address))
+      .filter(({ address }) => !never(address))
       .sort((one, other) => (one.since < other.since ? 1 : -1))
       .slice(0, perInstance),
   }));

@@ -13,8 +13,8 @@ export interface Context {
   zoneId: string;
   accountId: string;
   limits: Limits;
-  /** Undefined where zone.yaml wants none. */
-  bans: Decided | undefined;
+  /** Undefined where zone.yaml wants none; unknown where this machine has never asked instances: what is there stays. */
+  bans: Decided | 'unknown' | undefined;
   /** Undefined where no Worker answers for hosts of the zone. */
   served: Served | undefined;
   detail: (text: string) => void;

@@ -8,6 +8,7 @@ import {
   ENROLMENTS_PATH,
   type Enrolment,
   type Expectation,
+  LONGEST_EXPECTATION,
   toldEnrolmentSchema,
 } from '../contract/edge-enrolment.ts';
 import { type Bundle, LAUNCH_ID } from '../contract/enrolment.ts';
@@ -24,15 +25,17 @@ const launchSchema = z.looseObject({
   launchId: z.string().regex(LAUNCH_ID),
   token: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
   enrolmentUrl: z.string(),
+  users: z.array(z.string()).default([]),
 });
 /** What of a launch.json matters here. */
 export type Launch = Pick<z.output<typeof launchSchema>, 'launchId' | 'token'>;
+export type LaunchFile = Launch & Pick<z.output<typeof launchSchema>, 'users'>;
 
 /**
  * @param file a launch.json whose instance enrols at this proxy.
  * @throws BuildError (input) where it is none, or others may read it: its token makes bundles that are believed.
  */
-export function readLaunch(file: string, proxy: string): Launch {
+export function readLaunch(file: string, proxy: string): LaunchFile {
   const wanted = new URL(ENROL_PATH, proxy).href;
   const fix = `it needs launchId, a token of 43 characters, and "enrolmentUrl": "${wanted}"`;
   let document: unknown;
@@ -49,9 +52,9 @@ export function readLaunch(file: string, proxy: string): Launch {
     const members = parsed.error.issues.map(({ path }) => path.join('.')).join(', ');
     throw inputError('edge', `${file}: ${members || 'the whole'} isn't as it should be`, fix);
   }
-  const { launchId, token, enrolmentUrl } = parsed.data;
+  const { launchId, token, enrolmentUrl, users } = parsed.data;
   if (enrolmentUrl !== wanted) throw inputError('edge', `${file}: its instance enrols at ${enrolmentUrl}`, fix);
-  return { launchId, token };
+  return { launchId, token, users };
 }
 
 /**
@@ -78,16 +81,23 @@ export interface Awaited extends Expected {
   detail: (text: string) => void;
 }
 
+/** A bundle that is believed, and what ends its launch at the proxy. */
+export interface Taken {
+  bundle: Bundle;
+  /** Called once the bundle is kept: the proxy has it no more then, nor the token. May be called twice. */
+  close: () => Promise<void>;
+}
+
 /**
- * Waits until a launch's box has brought its bundle, opens and checks it, and ends the launch at the proxy: its token is gone then.
- * @throws BuildError where none comes, where it isn't to be believed (then nothing is ended), or where the proxy isn't reached.
+ * Waits until a launch's box has brought its bundle, opens and checks it.
+ * @throws BuildError where none comes, where it isn't to be believed, or where the proxy isn't reached; nothing is ended then.
  */
 export async function takeBundle(
   proxy: string,
   { waitSeconds, detail, ...expected }: Awaited,
   mine: OperatorEdge,
   ask: typeof fetch = fetch,
-): Promise<Bundle> {
+): Promise<Taken> {
   const { launchId } = expected;
   const { bundle: text, expires } = await pRetry(() => look(proxy, launchId, mine, ask), {
     ...{ retries: Math.ceil(waitSeconds / LOOK_S), factor: 1, minTimeout: LOOK_S * 1000 },
@@ -97,8 +107,16 @@ export async function takeBundle(
   const sealed = Buffer.from(text, 'base64');
   const bundle = await openBundle(sealed, expected);
   const bundleSha256 = createHash('sha256').update(sealed).digest('hex');
-  await put(proxy, { version: 1, launchId, expires, revision: 3, state: 'closed', bundleSha256 }, mine, ask);
-  return bundle;
+  const close = () =>
+    put(proxy, { version: 1, launchId, expires, revision: 3, state: 'closed', bundleSha256 }, mine, ask);
+  return { bundle, close };
+}
+
+/** Ends a launch whose box isn't to come any more. @throws BuildError where the proxy doesn't take it. */
+export function withdrawLaunch(proxy: string, { launchId }: Launch, mine: OperatorEdge, ask: typeof fetch = fetch) {
+  // As long as a record may live: nobody can expect that launch again.
+  const expires = Math.floor(Date.now() / 1000) + LONGEST_EXPECTATION - 60;
+  return put(proxy, { version: 1, launchId, expires, revision: 3, state: 'closed', bundleSha256: null }, mine, ask);
 }
 
 class NotYet extends BuildError {}
@@ -118,7 +136,9 @@ async function look(proxy: string, launchId: string, mine: OperatorEdge, ask: ty
 async function put(proxy: string, enrolment: Enrolment, mine: OperatorEdge, ask: typeof fetch): Promise<void> {
   const { launchId } = enrolment;
   const answer = await askProxy(proxy, `${ENROLMENTS_PATH}${launchId}`, enrolment, mine, ask);
-  if ('said' in answer) throw refused(launchId, answer.said);
+  if (!('said' in answer)) return;
+  const before = enrolment.state === 'expected' && answer.status === 409;
+  throw refused(launchId, before ? 'it was expected before, under another token or for another time' : answer.said);
 }
 
 function refused(launchId: string, said: string): BuildError {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { sealEntry } from '../../layers/06-cloudflare/edge/core/envelope.ts';
-import { domainSchema, type Entry, factsSchema, OWN_PATHS } from '../contract/edge.ts';
+import { domainSchema, type Entry, factsSchema, OWN_PATHS, SLUG_PATTERN } from '../contract/edge.ts';
 import type { InstanceRecord } from '../launch/records.ts';
 import { at, readYaml } from '../manifest/yaml-file.ts';
 import { BuildError, inputError } from '../process/errors.ts';
@@ -13,12 +13,12 @@ const { owner, shares, origin, apps } = factsSchema.shape;
 const inventorySchema = z.strictObject({
   version: z.literal(1),
   /** Where people sign in: `https://auth.<UI domain>`. */
-  proxy: z.url({ protocol: /^https$/ }),
+  proxy: z.url({ protocol: /^https$/, hostname: /^auth\./ }),
   /** Below which apps are, as the proxy's settings say; whom an instance has banned is banned there too. */
   appsDomain: domainSchema.optional(),
   /** By their slugs: an instance is `https://<slug>.<UI domain>`. */
   instances: z.record(
-    z.string(),
+    z.string().regex(SLUG_PATTERN),
     z.strictObject({
       ...{ instance: z.string().min(1), owner, shares: shares.default([]), apps: apps.default([]) },
       /** Where its gate is; its certificate is on record. */

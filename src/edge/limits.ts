@@ -17,6 +17,8 @@ export interface Limits {
   managed: boolean;
   /** Of the account's, of all kinds. */
   lists: number;
+  /** Fields that a rate limit's expression may ask about; undefined: all. */
+  rateFields?: string[];
 }
 
 /** Seconds; the values that there are, of which a plan has those up to a limit. */
@@ -26,8 +28,21 @@ const SUPPORTED = [
 ];
 const upTo = (seconds: number) => SUPPORTED.filter((value) => value <= seconds);
 
+/** Availability, "Available fields in rule expression": https://developers.cloudflare.com/waf/rate-limiting-rules/#availability */
+const FREE_FIELDS = ['http.request.uri.path', 'cf.client.bot'];
+const PRO_FIELDS = [...FREE_FIELDS, 'http.host', 'http.request.uri', 'http.request.full_uri', 'http.request.uri.query'];
+
 const PLANS: Record<Limits['plan'], Omit<Limits, 'plan'>> = {
-  free: { customRules: 5, regex: false, rateLimits: 1, periods: [10], pauses: [10], managed: false, lists: 1 },
+  free: {
+    customRules: 5,
+    regex: false,
+    rateLimits: 1,
+    periods: [10],
+    pauses: [10],
+    managed: false,
+    lists: 1,
+    rateFields: FREE_FIELDS,
+  },
   pro: {
     customRules: 20,
     regex: false,
@@ -36,6 +51,7 @@ const PLANS: Record<Limits['plan'], Omit<Limits, 'plan'>> = {
     pauses: upTo(3600),
     managed: true,
     lists: 10,
+    rateFields: PRO_FIELDS,
   },
   business: {
     customRules: 100,

@@ -14,7 +14,7 @@ export interface Served {
 
 /**
  * Reads a zone's file, and where its apps' Worker is another zone's the file of that.
- * @returns with `appsOf` the origins are that zone's, by the same labels below the apps' domain.
+ * @returns with `appsOf` origins and bans are that zone's, origins by the same labels below the apps' domain.
  * @throws BuildError (input) for what doesn't go together.
  */
 export function readServed(file: string): { zone: Zone; served: Served | undefined } {
@@ -34,11 +34,13 @@ export function readServed(file: string): { zone: Zone; served: Served | undefin
   if (zone.origins.length)
     throw inputError('edge', `${file} has origins of its own`, `with appsOf they are those of ${zone.appsOf}`);
   const makersFile = join(dirname(file), zone.appsOf);
-  const { worker, origins, zone: maker } = readZone(makersFile);
+  if (zone.bans)
+    throw inputError('edge', `${file} has bans of its own`, `with appsOf they are those of ${zone.appsOf}`);
+  const { worker, origins, zone: maker, bans } = readZone(makersFile);
   if (!worker) throw inputError('edge', `${makersFile} has no worker`, `appsOf in ${file} is for the zone that has it`);
   const { uiDomain, appsDomain: domain } = worker.edge;
   const apps = origins.map(({ name, address }) => ({ name: appsNameOf(name, uiDomain, domain, makersFile), address }));
-  return { zone: { ...zone, origins: apps }, served: { script: worker.name, maker, domain } };
+  return { zone: { ...zone, origins: apps, bans }, served: { script: worker.name, maker, domain } };
 }
 
 /** By which name of the apps' zone the Worker finds an instance that it otherwise finds by `name`. */

@@ -8,6 +8,9 @@ const host = z
   .regex(/^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/, 'must be a host name in lower case');
 const name = z.string().regex(/^[a-z][a-z0-9-]{0,30}$/, 'must be 1 to 31 of a-z, 0-9 and -');
 const expression = z.string().min(1).max(4096);
+/** A rule is ours by its name. */
+const isUnique = (all: { name: string }[]) => new Set(all.map((one) => one.name)).size === all.length;
+const twice = 'a name twice';
 
 /** The auth proxy as a Worker (docs/edge.md). */
 const workerSchema = z.strictObject({
@@ -33,7 +36,8 @@ export const zoneSchema = z.strictObject({
     .array(
       z.strictObject({
         name: host,
-        address: z.union([z.ipv4(), z.ipv6()]),
+        /** In its shortest form, as Cloudflare says it again. */
+        address: z.union([z.ipv4(), z.ipv6().transform((text) => new URL(`http://[${text}]/`).hostname.slice(1, -1))]),
         /** Its ID, where its certificate is to be of Cloudflare's CA. */
         instance: z.string().min(1).optional(),
       }),
@@ -65,6 +69,7 @@ export const zoneSchema = z.strictObject({
         action: z.enum(['block', 'challenge', 'js_challenge', 'managed_challenge', 'log']),
       }),
     )
+    .refine(isUnique, twice)
     .default([]),
   rateLimits: z
     .array(
@@ -77,6 +82,7 @@ export const zoneSchema = z.strictObject({
         pause: z.number().int(),
       }),
     )
+    .refine(isUnique, twice)
     .default([]),
   /** Bot Fight Mode can't be told to let anybody through, and stops programs that use an API. */
   bots: z.strictObject({ fight: z.boolean().default(false) }).prefault({}),
@@ -84,7 +90,13 @@ export const zoneSchema = z.strictObject({
   bans: z
     .strictObject({
       /** Never banned, whoever says so. */
-      allow: z.array(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()])).default([]),
+      allow: z
+        .array(
+          z
+            .union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()])
+            .refine((text) => !/^::(ffff:)?\d+\./i.test(text), 'IPv4 is written as IPv4'),
+        )
+        .default([]),
       /** So many of one instance count, the newest. */
       perInstance: z.number().int().min(1).max(100).default(32),
       /** Banned by the instances of so many owners: banned on all hosts of the zone. */

@@ -13,7 +13,8 @@ const port = z.number().int().min(1).max(65_535);
 /** What is known of an instance that was launched. Holds no secret in the clear. */
 export const recordSchema = z.strictObject({
   version: z.literal(1),
-  cloud: z.literal('local'),
+  /** `other`: launched by other means, and enrolled at the auth proxy. */
+  cloud: z.enum(['local', 'other']),
   instance_id: z.string().regex(INSTANCE_ID, "isn't an instance's ID"),
   launch_id: z.string().regex(LAUNCH_ID),
   image_id: z.string().min(1),
@@ -46,14 +47,17 @@ export const recordSchema = z.strictObject({
   user: z.string().min(1),
   /** The auth code, encrypted to the operator, in age's armor. */
   code_encrypted: z.string().startsWith('-----BEGIN AGE ENCRYPTED FILE-----'),
-  qemu: z.strictObject({
-    pid: z.number().int().positive(),
-    start_ticks: z.number().int().nonnegative(),
-    boot_id: z.string().min(1),
-    qmp: absolute,
-  }),
-  /** An overlay; what is under it is the image's. */
-  disk: absolute,
+  /** Of a local one; null of others. */
+  qemu: z
+    .strictObject({
+      pid: z.number().int().positive(),
+      start_ticks: z.number().int().nonnegative(),
+      boot_id: z.string().min(1),
+      qmp: absolute,
+    })
+    .nullable(),
+  /** An overlay; what is under it is the image's. Null as qemu. */
+  disk: absolute.nullable(),
 });
 
 export type InstanceRecord = z.output<typeof recordSchema>;

@@ -62,14 +62,14 @@ export function renderLaunched(record: InstanceRecord, live = true): string {
   ].join('\n');
 }
 
-/** @param running whether its machine runs, in the records' order. */
-export function renderTable(records: InstanceRecord[], running: boolean[]): string {
+/** @param running whether its machine runs, in the records' order; null where that isn't seen. */
+export function renderTable(records: InstanceRecord[], running: (boolean | null)[]): string {
   if (!records.length) return 'no instances; npm run launch makes one\n';
   const rows = [
     ['INSTANCE', 'STATE', 'SSH', 'GATE', 'IMAGE', 'CREATED'],
     ...records.map((record, index) => [
       record.instance_id,
-      running[index] ? 'runs' : 'off',
+      running[index] === null ? 'elsewhere' : running[index] ? 'runs' : 'off',
       `${record.address}:${record.ssh.port}`,
       record.gate_url ?? '-',
       record.image_id,

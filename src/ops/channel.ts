@@ -54,13 +54,19 @@ export async function withCall<T>(
 /**
  * Puts one request to an instance. The arguments go by standard input alone.
  *
+ * @param limitMs for the answer.
  * @returns the verb's result.
  * @throws BuildError as withCall does; and with the box's own words, or why it wasn't reached.
  */
-export function ask(way: Way, verb: string, args: Record<string, unknown>): Promise<unknown> {
+export function ask(
+  way: Way,
+  verb: string,
+  args: Record<string, unknown>,
+  limitMs = ANSWER_LIMIT_MS,
+): Promise<unknown> {
   return withCall(way, verb, args, async ({ words, line }) => {
     const { stdout, stderr } = await run('ssh', words, {
-      ...{ step: `ops ${way.instance_id}`, input: line, timeout: ANSWER_LIMIT_MS },
+      ...{ step: `ops ${way.instance_id}`, input: line, timeout: limitMs },
       // 255 is ssh's own; the others are the channel's, which says the same in words.
       ok: [0, 1, 2, 255],
     });

@@ -8,12 +8,19 @@ import { newNonce, status } from './status.ts';
 
 type Args = Record<string, unknown>;
 
+/** Milliseconds: it looks into fail2ban, which a timer waits for. */
+const BANS_LIMIT_MS = 120_000;
+
 /** Verbs of which more is to be done than to ask: what is signed is checked, and what this side has to know is put on record. */
 const SPECIAL: Record<string, (record: InstanceRecord, args: Args) => Promise<unknown>> = {
   status,
   bans: async (record) => {
     const nonce = newNonce();
-    return readSigned(await ask(record, 'bans', { nonce }), bansSchema, { ...record, purpose: 'bans', nonce });
+    return readSigned(await ask(record, 'bans', { nonce }, BANS_LIMIT_MS), bansSchema, {
+      ...record,
+      purpose: 'bans',
+      nonce,
+    });
   },
   'rotate-instance-key': (record) =>
     rotateInstanceKey({

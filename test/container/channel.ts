@@ -9,11 +9,15 @@ import { userData } from '../image.ts';
 import { keys, LIVE, LIVE_LIMIT_MS, READY, work } from './boxes.ts';
 
 /** An operator of the channel: the file of their key, and user-data that lets them in. */
-export async function newOperator(): Promise<{ operator: string; launch: (launchId: string) => string }> {
+export async function newOperator(): Promise<{
+  operator: string;
+  opsKeys: string[];
+  launch: (launchId: string) => string;
+}> {
   const operator = join(work, `operator-${Math.random().toString(36).slice(2)}`);
   await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', operator], { step: 'test' });
   const opsKeys = [readFileSync(`${operator}.pub`, 'utf8').trim()];
-  return { operator, launch: (launchId) => userData({ version: 1, launchId, userKeys: [keys.one], opsKeys }) };
+  return { operator, opsKeys, launch: (launchId) => userData({ version: 1, launchId, userKeys: [keys.one], opsKeys }) };
 }
 
 /** The operator's way to a box that is live. */

@@ -5,7 +5,7 @@ import { passCases } from './cases-pass.ts';
 import { registryCases } from './cases-registry.ts';
 import { signInCases } from './cases-sign-in.ts';
 import { socketCases } from './cases-sockets.ts';
-import { makeWorld, type Started, type World } from './world.ts';
+import { type Mode, makeWorld, type Started, type World } from './world.ts';
 
 export interface Context {
   world: World;
@@ -15,7 +15,7 @@ export interface Context {
 export const here = {} as Context;
 
 /** All cases, in one runtime. They run one after the other and end with the search for secrets in what all of them got. */
-export function cases(start: (world: World) => Promise<Started>): void {
+export function cases(start: (world: World) => Promise<Started>, kv?: Mode): void {
   test.before(async () => {
     here.world = await makeWorld();
     here.started = await start(here.world);
@@ -29,7 +29,7 @@ export function cases(start: (world: World) => Promise<Started>): void {
   signInCases();
   socketCases();
   registryCases();
-  enrolmentCases();
+  enrolmentCases(kv);
 
   test.serial('no code, token or cookie in any byte for a browser, or in the log', (t) => {
     const { world, started } = here;

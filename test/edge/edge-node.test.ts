@@ -1,7 +1,7 @@
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { ENTRIES } from '../../layers/06-cloudflare/edge/core/kinds.ts';
+import { ENROLMENTS, ENTRIES } from '../../layers/06-cloudflare/edge/core/kinds.ts';
 import { FileSpent, FileStore } from '../../layers/06-cloudflare/edge/node/files.ts';
 import { readSecrets, readSettings } from '../../layers/06-cloudflare/edge/node/settings.ts';
 import { selfSigned } from '../fakes/certificates.ts';
@@ -54,6 +54,16 @@ test.serial('settings and secrets are read as they must be; what counts once sur
     t.true(await new FileSpent(folder, now).spend('one', 10_001));
     t.false(await new FileSpent(folder, now).spend('one', 10_001));
     t.false(await new FileSpent(folder, () => 10_002).isSpent('one'), 'expired ones go');
+    // What a killed process left half-written keeps nothing else from going.
+    const launches = join(world.work, 'launches');
+    const closed = (launchId: string, expires: number) =>
+      ({ version: 1, launchId, expires, revision: 3, state: 'closed', bundleSha256: null }) as const;
+    const store = new FileStore(launches, ENROLMENTS, now);
+    await store.put(closed('old', 10_001));
+    await store.put(closed('new', 99_999));
+    writeFileSync(join(launches, 'cut.json.0b1c'), '{"ver');
+    await new FileStore(launches, ENROLMENTS, () => 20_000).get('new');
+    t.deepEqual(readdirSync(launches).sort(), ['cut.json.0b1c', 'new.json']);
     await t.throwsAsync(new FileSpent(folder, now).isSpent('../secrets.json'));
     await t.throwsAsync(new FileStore(folder, ENTRIES, now).get('../secrets'));
   } finally {

@@ -5,7 +5,7 @@ import { CF_BLOB, startWorkerd } from './runtimes.ts';
 import { signedIn } from './sign-in.ts';
 import { APPS_DOMAIN, UI_DOMAIN } from './world.ts';
 
-cases(startWorkerd);
+cases(startWorkerd, 'access');
 
 test.serial('Cloudflare is told for whom an instance is asked, whatever the visitor says', async (t) => {
   const { world } = here;

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { cloudflare } from '../../src/edge/api.ts';
@@ -19,7 +19,8 @@ const ban = (address: string) => ({ address, since: '2026-11-29T11:00:00.000Z', 
 const EVIL = '203.0.113.66';
 
 function told(asked: string, ...reports: Report[]) {
-  writeReports({ version: 1, asked, reports: Object.fromEntries(reports.map((report, at) => [`i-${at}`, report])) });
+  const all = Object.fromEntries(reports.map((report, at) => [`i-${at}`, report]));
+  writeReports({ version: 1, proxies: { 'https://auth.example.com': { asked, reports: all } } });
 }
 const three = () => [
   { owner: 'ann', hosts: ['ann.example.com', '*--ann.apps.example'], bans: [ban(EVIL), ban('203.0.113.67')] },
@@ -36,21 +37,21 @@ test.serial('whom instances have banned is banned here; what drifts is seen; wha
     list()?.items.map(({ ip }) => ip),
     [EVIL],
   );
-  t.is(list()?.name, 'clawdy_example_com');
+  t.is(list()?.name, 'clawdy_example_com_a379a6f6');
   const rules = () => fake.phases.get('http_request_firewall_custom') ?? [];
   const banned = () => rules().find(({ ref }) => ref === 'clawdy_bans')?.expression;
   t.is(
     banned(),
-    '(ip.src in $clawdy_example_com) or (http.host eq "ann.example.com" and ip.src in {203.0.113.67}) or (http.host eq "ben.example.com" and ip.src in {2001:db8:9:9::/64})',
+    '(ip.src in $clawdy_example_com_a379a6f6) or (http.host eq "ann.example.com" and ip.src in {203.0.113.67}) or (http.host eq "ben.example.com" and ip.src in {2001:db8:9:9::/64})',
   );
   t.is(await apply(), 0);
 
   for (const [name, drift] of [
-    ['update list clawdy_example_com', () => list()?.items.push({ id: 'x', ip: '198.51.100.1' })],
-    ['update list clawdy_example_com', () => list()?.items.pop()],
+    ['update list clawdy_example_com_a379a6f6', () => list()?.items.push({ id: 'x', ip: '198.51.100.1' })],
+    ['update list clawdy_example_com_a379a6f6', () => list()?.items.pop()],
     [
       'update http_request_firewall_custom',
-      () => ((rules()[1] as unknown as { expression: string }).expression = '(ip.src in $clawdy_example_com)'),
+      () => ((rules()[1] as unknown as { expression: string }).expression = '(ip.src in $clawdy_example_com_a379a6f6)'),
     ],
   ] as const) {
     drift();
@@ -62,11 +63,50 @@ test.serial('whom instances have banned is banned here; what drifts is seen; wha
   t.deepEqual(await names(), []);
   told('2026-11-29T13:00:01.000Z', ...three());
   const later = await over(fake, BANS);
-  t.deepEqual(await later.names(), ['update list clawdy_example_com', 'update http_request_firewall_custom']);
+  t.deepEqual(await later.names(), ['update list clawdy_example_com_a379a6f6', 'update http_request_firewall_custom']);
   const parts = () => planZone(later.context, BAN_PARTS);
   t.is(await applyPlan(await parts(), parts, (_, change) => change()), 2);
   t.deepEqual(list()?.items, []);
-  t.is(banned(), '(ip.src in $clawdy_example_com)');
+  t.is(banned(), '(ip.src in $clawdy_example_com_a379a6f6)');
+});
+
+test.serial('a timer changes the bans’ own rule and list, and nothing else of the zone', async (t) => {
+  told('2026-11-29T12:00:00.000Z', ...three());
+  const { fake, apply } = await withZone(t, BANS);
+  await apply();
+  // Somebody means to change rules, and somebody has changed one by hand.
+  const rules = () => fake.phases.get('http_request_firewall_custom') ?? [];
+  (rules().at(-1) as unknown as { expression: string }).expression = '(by hand)';
+  fake.phases.set('http_ratelimit', []);
+  const evil = Array.from({ length: 5 }, (_, at) => ban(`203.0.113.${at + 1}`));
+  told('2026-11-29T12:00:01.000Z', ...three().map((report) => ({ ...report, bans: evil })));
+  const { context } = await over(fake, { ...BANS, rules: [] });
+  const parts = () => planZone(context, BAN_PARTS);
+  t.is(await applyPlan(await parts(), parts, (_, change) => change()), 2);
+  t.is([...fake.lists.values()][0]?.items.length, 5);
+  t.deepEqual(
+    rules().map(({ ref, expression }) => [ref, expression]),
+    [
+      ['clawdy_pretenders', rules()[0]?.expression],
+      ['clawdy_bans', '(ip.src in $clawdy_example_com_a379a6f6)'],
+      ['clawdy_custom_no_admin', '(by hand)'],
+    ],
+  );
+  t.deepEqual(fake.phases.get('http_ratelimit'), []);
+});
+
+test.serial('where this machine has asked no instance, what is banned stays', async (t) => {
+  told('2026-11-29T12:00:00.000Z', ...three());
+  const { fake, apply } = await withZone(t, BANS);
+  await apply();
+  rmSync(bansFile());
+  const elsewhere = await over(fake, BANS);
+  t.deepEqual(await elsewhere.names(), []);
+  t.is([...fake.lists.values()][0]?.items.length, 1);
+  const fresh = await withZone(t, BANS);
+  await fresh.apply();
+  t.is(fresh.fake.lists.size, 0);
+  t.false(fresh.fake.phases.get('http_request_firewall_custom')?.some(({ ref }) => ref === 'clawdy_bans'));
 });
 
 test.serial(
@@ -77,7 +117,10 @@ test.serial(
     await apply();
     t.is(fake.lists.size, 1);
     const without = await over(fake, ZONE);
-    t.deepEqual(await without.names(), ['update http_request_firewall_custom', 'delete list clawdy_example_com']);
+    t.deepEqual(await without.names(), [
+      'update http_request_firewall_custom',
+      'delete list clawdy_example_com_a379a6f6',
+    ]);
     await without.apply();
     t.is(fake.lists.size, 0);
     await apply();

@@ -1,7 +1,8 @@
 import test from 'ava';
 import { networkOf } from '../../src/contract/addresses.ts';
-import { renewed, reportOf } from '../../src/edge/ban-reports.ts';
+import { bansTold, renewed } from '../../src/edge/ban-reports.ts';
 import { type Ban, bannable, clauseOf, decide, type Report } from '../../src/edge/bans.ts';
+import { zoneSchema } from '../../src/edge/zone.ts';
 
 const NOW = '2026-11-29T12:00:00.000Z';
 const LATER = '2026-11-29T13:00:00.000Z';
@@ -10,7 +11,7 @@ const CLOUDFLARE = ['104.16.0.0/13', '2a06:98c0::/29'];
 
 const ban = (address: string, since = '2026-11-29T11:00:00.000Z', until = LATER): Ban => ({ address, since, until });
 const report = (owner: string, bans: Ban[], hosts = [`${owner}.example.com`]): Report => ({ owner, hosts, bans });
-const decided = (reports: Report[], room = 4096) => decide(reports, WANTED, CLOUDFLARE, room, NOW);
+const decided = (reports: Report[], room = 4096) => decide(reports, WANTED, CLOUDFLARE, room);
 
 test('an instance bans on its own hosts alone, several owners together on all', (t) => {
   const evil = '203.0.113.66';
@@ -119,9 +120,15 @@ test('whatever fits is no longer than its room', (t) => {
   }
 });
 
+test('whoever is allowed is so in every form that the schema takes', (t) => {
+  const allow = (...list: string[]) =>
+    zoneSchema.safeParse({ version: 1, zone: 'example.com', bans: { allow: list } }).success;
+  t.true(allow('198.51.100.9', '198.51.100.0/24', '2001:db8::1', '2001:db8::/32'));
+  for (const odd of ['::ffff:198.51.100.9', '::198.51.100.9', '::FFFF:198.51.100.0/120', '198.51.100'])
+    t.false(allow(odd), odd);
+});
+
 test('bans end, by this machine’s clock and after a week at most', (t) => {
-  const over = ban('203.0.113.5', undefined, '2026-11-29T11:59:59.000Z');
-  t.deepEqual(decided([report('ann', [over])]).byHost, []);
   const told = { version: 1, nonce: '', instanceId: 'i', now: '1999-01-01T00:00:00Z', more: 0 } as const;
   const row = (until: string | null) => ({
     jail: 'sshd',
@@ -135,29 +142,32 @@ test('bans end, by this machine’s clock and after a week at most', (t) => {
     row('2026-11-29T13:00:00Z'),
     { ...row(null), address: '0.0.0.0/0' },
   ];
-  const { bans: kept } = reportOf({ ...told, bans }, 'ann', [], Date.parse(NOW));
   t.deepEqual(
-    kept.map(({ until }) => until),
+    bansTold({ ...told, bans }, Date.parse(NOW)).map(({ until }) => until),
     ['2026-12-06T12:00:00.000Z', '2026-12-06T12:00:00.000Z', LATER],
   );
 });
 
-test('of an instance that doesn’t answer the last report counts on, of one that is gone none', (t) => {
+test('of an instance that doesn’t answer the last bans count on, on the hosts that it has now; of one that is gone none', (t) => {
   const kept = {
-    ...{ version: 1 as const, asked: '2026-11-29T11:30:00.000Z' },
+    asked: '2026-11-29T11:30:00.000Z',
     reports: {
-      silent: report('ann', [ban('203.0.113.1'), ban('203.0.113.2', undefined, NOW)]),
+      silent: report(
+        'ann',
+        [ban('203.0.113.1'), ban('203.0.113.2', undefined, NOW)],
+        ['ann.example.com', 'given-away.example.com'],
+      ),
       told: report('ben', [ban('203.0.113.3')]),
       gone: report('cleo', [ban('203.0.113.4')]),
     },
   };
-  const fresh = new Map([
-    ['silent', undefined],
-    ['told', report('ben', [])],
-    ['new', undefined],
+  const heard = new Map([
+    ['silent', { owner: 'Ann', hosts: ['ann.example.com'], bans: undefined }],
+    ['told', { owner: 'ben', hosts: ['ben.example.com'], bans: [] }],
+    ['new', { owner: 'dan', hosts: ['dan.example.com'], bans: undefined }],
   ]);
-  t.deepEqual(renewed(kept, fresh, Date.parse(NOW)), {
-    ...{ version: 1, asked: NOW },
-    reports: { silent: report('ann', [ban('203.0.113.1')]), told: report('ben', []) },
+  t.deepEqual(renewed(kept, heard, Date.parse(NOW)), {
+    asked: NOW,
+    reports: { silent: report('ann', [ban('203.0.113.1')]), told: report('ben', []), new: report('dan', []) },
   });
 });

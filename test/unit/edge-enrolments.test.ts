@@ -20,7 +20,7 @@ test('a launch.json of another form, place or mode is refused, and its token nev
     chmodSync(file, 0o600);
     return readLaunch(file, PROXY);
   };
-  t.deepEqual(read(LAUNCH), { launchId: 'l-1', token: LAUNCH.token });
+  t.deepEqual(read(LAUNCH), { launchId: 'l-1', token: LAUNCH.token, users: [] });
   const cases: [unknown, RegExp][] = [
     ['{', /isn't JSON/],
     [{ ...LAUNCH, token: `${LAUNCH.token}x` }, /launch.json: token isn't as it should be/],

@@ -27,6 +27,15 @@ test('no number of strangers fills the memory, and whoever was there before stay
   t.true(rate.take('192.0.2.1', 2));
 });
 
+test('an IPv6 site has as many tries as eight networks, however many it has', (t) => {
+  const rate = new Rate({ tries: 2, seconds: 60 });
+  let taken = 0;
+  for (let number = 0; number < 5000; number++) if (rate.take(`2001:db8:7:${number.toString(16)}::1`, 1)) taken++;
+  t.is(taken, 16);
+  t.true(rate.take('2001:db8:8::1', 1), 'another site');
+  t.true(rate.take('192.0.2.1', 1), 'and there is room for others');
+});
+
 test('one address’ tries to enrol don’t use up another’s', async (t) => {
   const edge = await memoryEdge();
   const status = async (visitor: string) => {

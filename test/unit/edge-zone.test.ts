@@ -69,6 +69,12 @@ test('a zone becomes as zone.yaml wants it; again changes nothing; each drift is
     ['update Access application clawdy: example.com', () => (app().session_duration = '720h')],
     ['update Access policy clawdy: example.com', () => policy().include.push({ everyone: {} })],
     ['update Access policy clawdy: example.com', () => (policy().decision = 'bypass')],
+    [
+      'update Access application clawdy: example.com',
+      () => (app().destinations = [{ type: 'public', uri: 'other.example.com' }]),
+    ],
+    ['update Access application clawdy: example.com', () => (app().options_preflight_bypass = true)],
+    ['update Access application clawdy: example.com', () => (app().http_only_cookie_attribute = false)],
     ['create Access application clawdy: example.com', () => fake.apps.clear()],
     ['update record alice.example.com', () => (record('alice.example.com').proxied = false)],
     ['update record bob.example.com', () => (record('bob.example.com').content = '2001:db8::666')],
@@ -188,6 +194,11 @@ test('what the plan doesn’t have, what is somebody else’s, and what can’t 
   await refused({ ...ZONE, rateLimits: [{ ...limit, seconds: 60 }] }, /60 s \(of 10\)/);
   await refused({ ...ZONE, rateLimits: [limit, { ...limit, name: 'b' }] }, /2 rules of ours/);
   await refused({ ...ZONE, waf: { owasp: true } }, /OWASP/);
+  await refused(
+    { ...ZONE, rateLimits: [{ ...limit, expression: '(http.host eq "ip.src.x")' }] },
+    /the field http.host \(of http.request.uri.path/,
+  );
+  await refused({ ...ZONE, rules: [rule, rule] }, /rules: a name twice/);
   await refused({ ...ZONE, originPulls: { certificate: 'ca.crt', key: 'ca.key' } }, /a CA's/);
   await refused({ ...ZONE, originPulls: { certificate: 'late.crt', key: 'late.key' } }, /ends on/);
   await refused({ ...ZONE, originPulls: { certificate: 'one.key', key: 'one.key' } }, /no certificate/);
@@ -213,6 +224,13 @@ test('what the plan doesn’t have, what is somebody else’s, and what can’t 
   fake.forbidden.add('rulesets');
   await refused(ZONE, /reading http_.*403.*Authentication error/, EXIT.failed);
   fake.forbidden.clear();
+  // A token for less is enough for who wants less.
+  fake.forbidden.add('access');
+  t.deepEqual(
+    (await (await over(fake, { ...ZONE, access: undefined })).names()).filter((name) => /Access/.test(name)),
+    [],
+  );
+  fake.forbidden.clear();
   t.throws(() => cloudflare({}), { message: /CLOUDFLARE_API_TOKEN is not set/ });
   await t.throwsAsync(openZone(cloudflare({ ...fake.env, CLOUDFLARE_API_TOKEN: 'wrong' }), written(ZONE)), {
     message: /401/,
@@ -222,6 +240,38 @@ test('what the plan doesn’t have, what is somebody else’s, and what can’t 
   const pro = await over(fake, { ...ZONE, waf: { owasp: true }, rateLimits: [{ ...limit, seconds: 60, pause: 600 }] });
   await pro.apply();
   t.is(fake.phases.get('http_request_firewall_managed')?.length, 2);
+});
+
+test('a name may have two addresses, in whatever form they are written', async (t) => {
+  const origins = [
+    { name: 'alice.example.com', address: '203.0.113.7' },
+    { name: 'alice.example.com', address: '2001:0db8:0::7' },
+  ];
+  const { fake, apply, names } = await withZone(t, { ...ZONE, origins });
+  await apply();
+  const there = () => [...fake.records.values()].map(({ type, content }) => `${type} ${content}`).sort();
+  t.deepEqual(there(), ['A 203.0.113.7', 'AAAA 2001:db8::7']);
+  t.deepEqual(await names(), []);
+  const one = await over(fake, { ...ZONE, origins: [{ name: 'alice.example.com', address: '203.0.113.8' }] });
+  t.deepEqual(await one.names(), ['update record alice.example.com', 'delete record alice.example.com']);
+  await one.apply();
+  t.deepEqual(there(), ['A 203.0.113.8']);
+});
+
+test('a certificate that never became active is put in anew; one that has ended is still taken away', async (t) => {
+  const { fake, apply, names, context } = await withZone(t, ZONE);
+  await apply();
+  const only = () => [...fake.certificates.values()][0] as unknown as { status: string };
+  only().status = 'deployment_timed_out';
+  t.deepEqual(await names(), ['update client certificate']);
+  await apply();
+  t.is(fake.certificates.size, 1);
+  t.is(only().status, 'active');
+  const late = await over(fake, { ...ZONE, originPulls: { certificate: 'late.crt', key: 'none.key' } });
+  const gone = () => planRemoval(late.context);
+  await applyPlan(await gone(), gone, (_, change) => change());
+  t.is(fake.certificates.size, 0);
+  t.is(context.limits.plan, 'free');
 });
 
 test('an instance gets a certificate of Cloudflare’s CA once, and again when it ends; one that was lost on its way is used', async (t) => {

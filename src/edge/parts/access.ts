@@ -1,5 +1,5 @@
 import { BuildError } from '../../process/errors.ts';
-import { all, asked } from '../api.ts';
+import { all, asked, permitted } from '../api.ts';
 import { type Change, type Context, MARK, type Part, same } from '../change.ts';
 
 const permissions = ['Access: Apps and Policies: Edit'];
@@ -18,7 +18,7 @@ export const access: Part = {
     const [policy, ...policies] = await listPolicies(context);
     const [app, ...apps] = await listApps(context);
     const people = [...allow].sort();
-    const wanted = { domain, session, policies: [policy?.id ?? 'the new one'] };
+    const wanted = { ...APP, domain, session, destinations: [domain], policies: [policy?.id ?? 'the new one'] };
     const changes: Change[] = [];
     if (!policy || !same(policy.people, people)) changes.push(setPolicy(context, policy, people));
     if (!app || !same(app.told, wanted)) changes.push(setApp(context, app, wanted));
@@ -31,7 +31,11 @@ export const access: Part = {
   removal,
 };
 
+/** A token that may not see any has made none. */
 async function removal(context: Context): Promise<Change[]> {
+  const { api, accountId: account_id } = context;
+  const there = await permitted(all(api.zeroTrust.access.applications.list({ account_id })));
+  if (there === undefined) return [];
   const [apps, policies] = [await listApps(context), await listPolicies(context)];
   return [...apps.map((one) => removeApp(context, one)), ...policies.map((one) => removePolicy(context, one))];
 }
@@ -62,8 +66,22 @@ async function listPolicies(context: Context): Promise<Policy[]> {
 
 interface App {
   id: string;
-  told: { domain: string | undefined; session: string | undefined; policies: (string | undefined)[] };
+  told: {
+    domain: string | undefined;
+    session: string | undefined;
+    policies: (string | undefined)[];
+    destinations: (string | undefined)[];
+  } & Record<keyof typeof APP, unknown>;
 }
+
+/** What every application of ours is like. The session's cookie is for no script, and for no other site's request. */
+const APP = {
+  app_launcher_visible: false,
+  http_only_cookie_attribute: true,
+  same_site_cookie_attribute: 'lax',
+  options_preflight_bypass: false,
+  allowed_idps: [] as string[],
+};
 
 async function listApps(context: Context): Promise<App[]> {
   const { api, accountId: account_id } = context;
@@ -73,15 +91,28 @@ async function listApps(context: Context): Promise<App[]> {
     all(api.zeroTrust.access.applications.list({ account_id })),
   );
   return there.flatMap((one) => {
-    const { id, name, domain, session_duration, policies } = one as {
+    const { id, name, domain, session_duration, policies, destinations, self_hosted_domains, ...rest } = one as {
       id?: string;
       name?: string;
       domain?: string;
       session_duration?: string;
       policies?: { id?: string }[];
-    };
+      destinations?: { uri?: string }[];
+      self_hosted_domains?: string[];
+    } & Partial<typeof APP>;
     if (!id || name !== nameOf(context)) return [];
-    const told = { domain, session: session_duration, policies: (policies ?? []).map((policy) => policy.id) };
+    const told = {
+      ...{ domain, session: session_duration, policies: (policies ?? []).map((policy) => policy.id) },
+      destinations: destinations?.map(({ uri }) => uri) ?? self_hosted_domains ?? [domain],
+      ...{
+        app_launcher_visible: rest.app_launcher_visible,
+        http_only_cookie_attribute: rest.http_only_cookie_attribute,
+      },
+      same_site_cookie_attribute: rest.same_site_cookie_attribute,
+      // What Cloudflare leaves out is off.
+      options_preflight_bypass: rest.options_preflight_bypass ?? false,
+      allowed_idps: rest.allowed_idps ?? [],
+    };
     return [{ id, told }];
   });
 }
@@ -122,8 +153,11 @@ function setApp(context: Context, app: App | undefined, to: App['told']): Change
         throw new BuildError('edge', 'the Access policy is gone', 'somebody else may be changing the zone: plan again');
       const body = {
         ...{ account_id, type: 'self_hosted' as const, name: nameOf(context), domain: to.domain as string },
-        ...{ session_duration: to.session as string, app_launcher_visible: false },
-        ...{ http_only_cookie_attribute: true, same_site_cookie_attribute: 'lax' },
+        ...{
+          session_duration: to.session as string,
+          destinations: [{ type: 'public' as const, uri: to.domain as string }],
+        },
+        ...APP,
         policies: [{ id: policy.id, precedence: 1 }],
       };
       await asked(

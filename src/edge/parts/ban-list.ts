@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import pRetry from 'p-retry';
 import { BuildError } from '../../process/errors.ts';
 import { all, asked, permitted } from '../api.ts';
@@ -6,22 +7,38 @@ import { need } from '../limits.ts';
 
 const permissions = ['Account Filter Lists: Edit'];
 
-/** A list's name has letters, digits and underscores alone: https://developers.cloudflare.com/waf/tools/lists/create-dashboard/ */
-export const listName = (zone: string) => `${MARK}_${zone.replaceAll(/[^a-z0-9]/g, '_')}`;
+/** Characters of a list's name: https://developers.cloudflare.com/waf/tools/lists/create-dashboard/; letters, digits and underscores. */
+export const LIST_NAME_LIMIT = 50;
 
-/** Who is banned on all hosts of the zone: a list of the account's, which the rule `bans` names. */
+/** Of the zone with the Worker, where this is its apps': one account may have one list. The digest tells `a-b.com` from `a.b.com`. */
+export function listName({ zone, served }: Context): string {
+  const maker = served?.maker ?? zone.zone;
+  const digest = createHash('sha256').update(maker).digest('hex').slice(0, 8);
+  const room = LIST_NAME_LIMIT - `${MARK}__${digest}`.length;
+  return `${MARK}_${maker.replaceAll(/[^a-z0-9]/g, '_').slice(0, room)}_${digest}`;
+}
+
+/** @returns its name where the rule is to name it: once somebody was banned on all hosts. */
+export async function listInUse(context: Context): Promise<string | undefined> {
+  const { bans } = context;
+  if (!bans || bans === 'unknown') return undefined;
+  return bans.everywhere.length || (await mineOf(context)) ? listName(context) : undefined;
+}
+
+/** Who is banned on all hosts of the zone: a list of the account's, which the rule `bans` names. There is none before it is needed. */
 export const banList: Part = {
   name: 'ban list',
   permissions,
   changes: async (context) => {
-    const { bans, zone, limits } = context;
-    if (!bans) return [];
-    const name = listName(zone.zone);
-    const lists = await listsOf(context);
-    const mine = lists.find((list) => list.name === name);
+    const { bans, limits } = context;
+    if (!bans || bans === 'unknown') return [];
+    const name = listName(context);
+    const mine = await mineOf(context);
     const to = bans.everywhere;
     if (!mine) {
-      need(limits, lists.length < limits.lists, `another list beside the account's ${lists.length}`);
+      if (!to.length) return [];
+      const { length } = await listsOf(context);
+      need(limits, length < limits.lists, `another list beside the account's ${length}`);
       return [
         {
           ...{ what: 'create', name: `list ${name}`, to },
@@ -36,6 +53,10 @@ export const banList: Part = {
   removal,
 };
 
+async function mineOf(context: Context) {
+  return (await listsOf(context)).find(({ name }) => name === listName(context));
+}
+
 /** What is left of it where zone.yaml wants none any more; after the rules, one of which named it. */
 export const formerBanList: Part = {
   name: 'former ban list',
@@ -46,8 +67,8 @@ export const formerBanList: Part = {
 
 /** A token that may not see lists has made none. */
 async function removal(context: Context): Promise<Change[]> {
-  const { api, accountId, zone } = context;
-  const name = listName(zone.zone);
+  const { api, accountId } = context;
+  const name = listName(context);
   const there = permitted(all(api.rules.lists.list({ account_id: accountId })));
   const mine = (await asked('reading lists', permissions, there))?.find((list) => list.name === name);
   if (!mine) return [];

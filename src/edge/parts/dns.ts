@@ -29,29 +29,43 @@ export const dns: Part = {
   permissions,
   changes: async (context) => {
     const there = await list(context);
-    const changes: Change[] = [];
-    for (const { name, address } of wanted(context)) {
-      const type = isIPv4(address) ? 'A' : 'AAAA';
+    const want = wanted(context);
+    const names = new Set(want.map(({ name }) => name));
+    const changes = [...names].flatMap((name) => {
       const of = there.filter((one) => one.name === name && ['A', 'AAAA', 'CNAME'].includes(one.type));
-      const foreign = of.find(({ ours }) => !ours);
-      if (foreign)
-        throw inputError(
-          'edge',
-          `${name} has a record (${foreign.type} ${foreign.content}) that isn't ours: its comment isn't ${MARK}`,
-          'nothing was changed; remove it, or give it that comment',
-        );
-      const mine = of.find((one) => one.type === type);
-      const to = `${type} ${address}, proxied`;
-      if (!mine) changes.push(create(context, name, type, address, to));
-      else if (mine.content !== address || !mine.proxied) changes.push(update(context, mine, address, to));
-      for (const other of of.filter((one) => one !== mine)) changes.push(remove(context, other));
-    }
-    const names = new Set(wanted(context).map(({ name }) => name));
+      return ofName(context, name, want, of);
+    });
     const gone = there.filter((one) => one.ours && !names.has(one.name));
     return [...changes, ...gone.map((one) => remove(context, one))];
   },
   removal: async (context) => (await list(context)).filter(({ ours }) => ours).map((one) => remove(context, one)),
 };
+
+/** One name's: it may have several addresses. What is no longer wanted becomes what is missing, where it is of its kind. */
+function ofName(context: Context, name: string, want: { name: string; address: string }[], of: Listed[]): Change[] {
+  const foreign = of.find(({ ours }) => !ours);
+  if (foreign)
+    throw inputError(
+      'edge',
+      `${name} has a record (${foreign.type} ${foreign.content}) that isn't ours: its comment isn't ${MARK}`,
+      'nothing was changed; remove it, or give it that comment',
+    );
+  const addresses = want.filter((one) => one.name === name).map(({ address }) => address);
+  const right = of.filter(({ content }) => addresses.includes(content));
+  const spare = of.filter((one) => !right.includes(one));
+  const bare = right.filter(({ proxied }) => !proxied).map((one) => update(context, one, one.content));
+  const missing = addresses
+    .filter((address) => !right.some(({ content }) => content === address))
+    .map((address) => {
+      const at = spare.findIndex(({ type }) => type === typeOf(address));
+      const [old] = at < 0 ? [] : spare.splice(at, 1);
+      return old ? update(context, old, address) : create(context, name, address);
+    });
+  return [...bare, ...missing, ...spare.map((one) => remove(context, one))];
+}
+
+const typeOf = (address: string) => (isIPv4(address) ? 'A' : 'AAAA');
+const toldOf = (address: string) => `${typeOf(address)} ${address}, proxied`;
 
 async function list({ api, zoneId }: Context): Promise<Listed[]> {
   const there = await asked(
@@ -69,16 +83,19 @@ async function list({ api, zoneId }: Context): Promise<Listed[]> {
 const body = (name: string, type: string, content: string) =>
   ({ name, type: type as 'A', content, proxied: true, ttl: 1, comment: MARK }) as const;
 
-function create({ api, zoneId }: Context, name: string, type: string, address: string, to: string): Change {
+function create({ api, zoneId }: Context, name: string, address: string): Change {
   return {
-    ...{ what: 'create', name: `record ${name}`, to },
-    apply: () =>
-      asked(`record ${name}`, permissions, api.dns.records.create({ zone_id: zoneId, ...body(name, type, address) })),
+    ...{ what: 'create', name: `record ${name}`, to: toldOf(address) },
+    apply: () => {
+      const record = { zone_id: zoneId, ...body(name, typeOf(address), address) };
+      return asked(`record ${name}`, permissions, api.dns.records.create(record));
+    },
   };
 }
 
-function update({ api, zoneId }: Context, mine: Listed, address: string, to: string): Change {
+function update({ api, zoneId }: Context, mine: Listed, address: string): Change {
   const { id, name, type, content, proxied } = mine;
+  const to = toldOf(address);
   return {
     ...{ what: 'update', name: `record ${name}`, from: `${type} ${content}${proxied ? ', proxied' : ''}`, to },
     apply: () =>

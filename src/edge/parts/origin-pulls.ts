@@ -25,25 +25,27 @@ export const originPulls: Part = {
     const there = await list(context);
     const fingerprint = new X509Certificate(certificate).fingerprint256;
     const mine = there.find((one) => one.fingerprint === fingerprint);
+    const upload = async () => {
+      const body = { zone_id: zoneId, certificate, private_key: key };
+      await asked(
+        'uploading the client certificate',
+        permissions,
+        api.originTLSClientAuth.zoneCertificates.create(body),
+      );
+      await untilActive(context, fingerprint);
+    };
+    const one = { name: 'client certificate', from: mine?.status, to: mine ? 'active' : describe(certificate) };
     const changes: Change[] = [];
-    if (!mine)
+    if (!mine) changes.push({ ...one, what: 'create', apply: upload });
+    else if (mine.status?.endsWith('timed_out'))
+      // It never becomes active any more.
       changes.push({
-        ...{ what: 'create', name: 'client certificate', to: describe(certificate) },
-        apply: async () => {
-          const body = { zone_id: zoneId, certificate, private_key: key };
-          await asked(
-            'uploading the client certificate',
-            permissions,
-            api.originTLSClientAuth.zoneCertificates.create(body),
-          );
-          await untilActive(context, fingerprint);
-        },
+        ...one,
+        what: 'update',
+        apply: () => Promise.resolve(remove(context, mine).apply()).then(upload),
       });
     else if (mine.status !== 'active')
-      changes.push({
-        ...{ what: 'update', name: 'client certificate', from: mine.status, to: 'active' },
-        apply: () => untilActive(context, fingerprint),
-      });
+      changes.push({ ...one, what: 'update', apply: () => untilActive(context, fingerprint) });
     const { enabled } = (await asked(
       'reading origin pulls',
       permissions,
@@ -67,28 +69,35 @@ export const originPulls: Part = {
   },
   removal: async (context) => {
     if (!context.zone.originPulls) return [];
-    const { issuer } = new X509Certificate(readPair(context).certificate);
+    const { issuer } = readCertificate(context).parsed;
     return (await list(context)).filter((one) => one.issuer === issuer).map((one) => remove(context, one));
   },
 };
 
-/** @throws BuildError (input) where the files aren't a certificate with its key, or it ends soon. The key is never repeated. */
-function readPair({ zone, folder }: Context): { certificate: string; key: string } {
-  const files = zone.originPulls as NonNullable<typeof zone.originPulls>;
-  const read = (name: string) => {
-    try {
-      return readFileSync(join(folder, name), 'utf8');
-    } catch {
-      throw inputError('edge', `${name} can't be read`, 'originPulls names files beside zone.yaml');
-    }
-  };
-  const certificate = read(files.certificate);
-  let parsed: X509Certificate;
+function readBeside(folder: string, name: string): string {
   try {
-    parsed = new X509Certificate(certificate);
+    return readFileSync(join(folder, name), 'utf8');
   } catch {
-    throw inputError('edge', `${files.certificate} is no certificate in PEM`, 'docs/edge-zone.md says how to make one');
+    throw inputError('edge', `${name} can't be read`, 'originPulls names files beside zone.yaml');
   }
+}
+
+/** @throws BuildError (input) where the file isn't a certificate. By its CA those at Cloudflare are known as ours. */
+function readCertificate({ zone, folder }: Context): { certificate: string; parsed: X509Certificate } {
+  const file = zone.originPulls?.certificate as string;
+  const certificate = readBeside(folder, file);
+  try {
+    return { certificate, parsed: new X509Certificate(certificate) };
+  } catch {
+    throw inputError('edge', `${file} is no certificate in PEM`, 'docs/edge-zone.md says how to make one');
+  }
+}
+
+/** @throws BuildError (input) where the files aren't a client's certificate with its key, or it ends soon. The key is never repeated. */
+function readPair(context: Context): { certificate: string; key: string } {
+  const { zone, folder } = context;
+  const files = zone.originPulls as NonNullable<typeof zone.originPulls>;
+  const { certificate, parsed } = readCertificate(context);
   if (parsed.ca)
     throw inputError(
       'edge',
@@ -97,7 +106,7 @@ function readPair({ zone, folder }: Context): { certificate: string; key: string
     );
   if (Date.parse(parsed.validTo) < Date.now() + DAYS_LEFT * DAY_MS)
     throw inputError('edge', `${files.certificate} ends on ${parsed.validTo}`, 'make another by the same CA');
-  return { certificate, key: read(files.key) };
+  return { certificate, key: readBeside(folder, files.key) };
 }
 
 interface Listed {

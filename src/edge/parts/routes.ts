@@ -61,7 +61,8 @@ function oursOf({ served }: Context, scripts: Script[]): string[] {
 /** Whether a pattern is for hosts that our route is for; `www` is no instance's, and may be somebody's site. */
 function isBelow(pattern: string, domain: string): boolean {
   const host = pattern.replace(/^\w*:\/\//, '').split('/')[0] as string;
-  return host.endsWith(`.${domain}`) && host !== `www.${domain}`;
+  // A `*` in front takes the domain itself and all below it.
+  return (host.endsWith(`.${domain}`) && host !== `www.${domain}`) || host === `*${domain}`;
 }
 
 async function removal(context: Context): Promise<Change[]> {

@@ -4,7 +4,7 @@ import { asked, found } from '../api.ts';
 import { clauseOf, EXPRESSION_LIMIT } from '../bans.ts';
 import { type Change, type Context, MARK, type Part, same } from '../change.ts';
 import { need } from '../limits.ts';
-import { listName } from './ban-list.ts';
+import { LIST_NAME_LIMIT, listInUse } from './ban-list.ts';
 
 /** A rule as it is sent; what of it is compared. */
 export interface Rule {
@@ -44,18 +44,29 @@ const PRETENDERS = `any(http.request.headers.names[*] in {${Object.values(GATE_H
 const pretenders = ({ zone, served }: Context) =>
   served ? `(${PRETENDERS} and cf.worker.upstream_zone ne "${zone.zone}")` : PRETENDERS;
 
-/** Everybody on the list, and on single hosts those whom their own instance has banned. */
-const banned = (zone: string, byHost: [string, string[]][]) =>
-  [`(ip.src in $${listName(zone)})`, ...byHost.map(([host, addresses]) => clauseOf(host, addresses))].join(' or ');
+/** Everybody on the list, where there is one, and on single hosts those whom their own instance has banned. */
+const banned = (list: string | undefined, byHost: [string, string[]][]) =>
+  [...(list ? [`(ip.src in $${list})`] : []), ...byHost.map(([host, addresses]) => clauseOf(host, addresses))].join(
+    ' or ',
+  );
 
 /** Characters that are left for the bans of single hosts. */
-export const roomForBans = (zone: string) => EXPRESSION_LIMIT - banned(zone, []).length;
+export const roomForBans = () => EXPRESSION_LIMIT - banned('x'.repeat(LIST_NAME_LIMIT), []).length;
 
-function custom(context: Context): Rule[] {
-  const { zone, limits, bans } = context;
+/** The rule as bans are now; as it is where this machine doesn't know of any. */
+async function banRules(context: Context, now: Remote[]): Promise<Rule[]> {
+  const { bans } = context;
+  if (!bans) return [];
+  if (bans === 'unknown') return now.filter((one) => one.ref === ref('bans')).map(asRule);
+  const expression = banned(await listInUse(context), bans.byHost);
+  return expression ? [rule('bans', expression, 'block')] : [];
+}
+
+async function custom(context: Context, now: Remote[]): Promise<Rule[]> {
+  const { zone, limits } = context;
   const rules = [
     rule('pretenders', pretenders(context), 'block'),
-    ...(bans ? [rule('bans', banned(zone.zone, bans.byHost), 'block')] : []),
+    ...(await banRules(context, now)),
     ...zone.rules.map(({ name, expression, action }) => rule(`custom-${name}`, expression, action)),
   ];
   need(limits, limits.plan === 'enterprise' || !rules.some(({ action }) => action === 'log'), 'a rule that only logs');
@@ -74,6 +85,8 @@ function rateLimits({ zone, limits }: Context): Rule[] {
       limits.periods.includes(seconds),
       `rate limit ${name}: ${seconds} s (of ${limits.periods.join(', ')})`,
     );
+    const odd = fieldsOf(expression).find((field) => limits.rateFields && !limits.rateFields.includes(field));
+    need(limits, odd === undefined, `rate limit ${name}: the field ${odd} (of ${limits.rateFields?.join(', ')})`);
     need(
       limits,
       limits.pauses.includes(pause),
@@ -87,11 +100,16 @@ function rateLimits({ zone, limits }: Context): Rule[] {
           period: seconds,
           requests_per_period: requests,
           mitigation_timeout: pause,
+          requests_to_origin: false,
         },
       },
     });
   });
 }
+
+/** Fields that an expression asks about, outside of its strings. */
+const fieldsOf = (expression: string) =>
+  expression.replaceAll(/"(?:[^"\\]|\\.)*"/g, '').match(/\b(?:http|ip|cf|ssl|raw|udp|tcp)\.[a-z0-9_.]+/g) ?? [];
 
 function managed({ zone, limits }: Context): Rule[] {
   const execute = (name: string, id: string) => rule(name, 'true', 'execute', { action_parameters: { id } });
@@ -104,7 +122,7 @@ function managed({ zone, limits }: Context): Rule[] {
 
 interface Kind {
   phase: Phase;
-  wanted: (context: Context) => Rule[];
+  wanted: (context: Context, now: Remote[]) => Rule[] | Promise<Rule[]>;
   /** So many there may be, foreign ones included. */
   most?: (context: Context) => number;
 }
@@ -119,9 +137,23 @@ const KINDS: Kind[] = [
 export const rules: Part = {
   name: 'rules',
   permissions,
-  changes: async (context) =>
-    (await Promise.all(KINDS.map((kind) => changeOf(context, kind, kind.wanted(context))))).flat(),
-  removal: async (context) => (await Promise.all(KINDS.map((kind) => changeOf(context, kind, [])))).flat(),
+  changes: async (context) => (await Promise.all(KINDS.map((kind) => changeOf(context, kind, kind.wanted)))).flat(),
+  removal: async (context) => (await Promise.all(KINDS.map((kind) => changeOf(context, kind, () => [])))).flat(),
+};
+
+/** The rule of the bans alone, for a timer: whatever else somebody has changed, or means to change, stays as it is. */
+export const banRule: Part = {
+  name: 'ban rule',
+  permissions,
+  changes: (context) =>
+    changeOf(context, KINDS[0] as Kind, async (_, now) => {
+      const mine = now.filter(isOurs).map(asRule);
+      const [bans] = await banRules(context, now);
+      const at = mine.findIndex((one) => one.ref === ref('bans'));
+      if (at < 0) return bans ? [...mine.slice(0, 1), bans, ...mine.slice(1)] : mine;
+      return mine.toSpliced(at, 1, ...(bans ? [bans] : []));
+    }),
+  removal: async () => [],
 };
 
 const isOurs = ({ ref }: Remote) => ref?.startsWith(`${MARK}_`) ?? false;
@@ -138,12 +170,27 @@ async function read({ api, zoneId }: Context, phase: Phase): Promise<Remote[]> {
 /** Without what Cloudflare adds to each version. */
 const sendable = ({ version, last_updated, ...rest }: Remote): Remote => rest;
 
-function comparable({ ref, description, expression, action, action_parameters, ratelimit, enabled }: Partial<Rule>) {
+/** One that is there, as it would be sent again. */
+const asRule = (one: Remote) => sendable(one) as unknown as Rule;
+
+/** Cloudflare adds `version: latest` to what executes a managed set: https://developers.cloudflare.com/waf/managed-rules/deploy-api/ */
+function comparable({
+  ref,
+  description,
+  expression,
+  action,
+  action_parameters: sent,
+  ratelimit,
+  enabled,
+}: Partial<Rule>) {
+  const { version, ...rest } = (sent ?? {}) as { version?: string };
+  const action_parameters = sent === undefined || version !== 'latest' ? sent : rest;
   return { ref, description, expression, action, action_parameters, ratelimit, enabled: enabled ?? true };
 }
 
-async function changeOf(context: Context, { phase, most }: Kind, want: Rule[]): Promise<Change[]> {
+async function changeOf(context: Context, { phase, most }: Kind, wanted: Kind['wanted']): Promise<Change[]> {
   const now = await read(context, phase);
+  const want = await wanted(context, now);
   const [ours, foreign] = [now.filter(isOurs), now.filter((one) => !isOurs(one))];
   const inFront = now.slice(0, want.length).every(isOurs);
   if (

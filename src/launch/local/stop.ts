@@ -11,11 +11,22 @@ import { type InstanceRecord, removeRecord } from '../records.ts';
 const LIMITS = { answer: 10_000, powerdown: 120_000, quit: 10_000 };
 
 /**
- * Ends an instance for good: its machine, its disk, its record, in this order, so that a stop can be repeated. A QEMU that
+ * Ends an instance for good: its machine, its disk, its record (of one that was launched by other means the record alone), in this order, so that a stop can be repeated. A QEMU that
  * doesn't answer, or answers and stays, is killed.
  */
 export async function stopLocal(record: InstanceRecord, progress: Progress, limits = LIMITS): Promise<void> {
   const { instance_id: id, qemu } = record;
+  if (qemu) await endMachine(id, qemu, progress, limits);
+  rmSync(machineDir(id), { recursive: true, force: true });
+  removeRecord(id);
+}
+
+async function endMachine(
+  id: string,
+  qemu: NonNullable<InstanceRecord['qemu']>,
+  progress: Progress,
+  limits: typeof LIMITS,
+): Promise<void> {
   await progress.step(`stop ${id}`, async (step) => {
     const alive = () => isAlive(qemu);
     if (alive()) {
@@ -37,8 +48,6 @@ export async function stopLocal(record: InstanceRecord, progress: Progress, limi
       }
     }
   });
-  rmSync(machineDir(id), { recursive: true, force: true });
-  removeRecord(id);
 }
 
 async function ended(alive: () => boolean, limitMs: number): Promise<boolean> {

@@ -80,7 +80,8 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
           .end(Buffer.from(await result.arrayBuffer()));
       // Lists without pages send everything.
       const paged = Array.isArray(result) && !/origin_tls_client_auth|workers/.test(pathname);
-      send(200, { success: true, errors: [], messages: [], ...(paged ? pageOf(result, searchParams) : { result }) });
+      const page = /\/lists\/\w+\/items$/.test(pathname) ? cursorOf : pageOf;
+      send(200, { success: true, errors: [], messages: [], ...(paged ? page(result, searchParams) : { result }) });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       const { status, code, message } = error;
@@ -134,6 +135,13 @@ export async function startFakeCloudflare(plan = 'free'): Promise<FakeCloudflare
     CLOUDFLARE_API_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
   };
   return fake;
+}
+
+/** Items of lists have no pages: an answer says where the next one begins. */
+function cursorOf(result: unknown[], query: URLSearchParams) {
+  const from = Number(query.get('cursor') ?? 0);
+  const after = from + PAGE < result.length ? { cursors: { after: String(from + PAGE) } } : {};
+  return { result: result.slice(from, from + PAGE), result_info: after };
 }
 
 function pageOf(result: unknown[], query: URLSearchParams) {

@@ -59,6 +59,18 @@ export function stored(before: StoredRule[], { rules = [] }: PhaseBody): StoredR
   return rules.map((rule) => {
     const id = rule.id ?? before.find(({ ref }) => ref === rule.ref)?.id ?? randomUUID().replaceAll('-', '');
     const version = String(Number(before.find((one) => one.id === id)?.version ?? 0) + 1);
-    return { enabled: true, ...rule, id, ref: rule.ref ?? id, version, last_updated: new Date().toISOString() };
+    // Of a managed set it says which version it takes.
+    const parameters = rule.action === 'execute' && {
+      action_parameters: { ...(rule.action_parameters as object), version: 'latest' },
+    };
+    return {
+      enabled: true,
+      ...rule,
+      ...parameters,
+      id,
+      ref: rule.ref ?? id,
+      version,
+      last_updated: new Date().toISOString(),
+    };
   });
 }

@@ -10,10 +10,12 @@ import type { Runtime } from './runtime.ts';
 
 /**
  * @param visitor the address that asks.
- * @returns 201 for the first bundle of a launch that is expected, 409 for that very one again; 403 for every other, whatever
+ * @returns 404 where the registry is KV's; 201 for the first bundle of a launch that is expected, 409 for that very one again; 403 for every other, whatever
  * the reason; 429 for who has tried too often.
  */
 export async function enrol(runtime: Runtime, request: Request, visitor: string): Promise<Response> {
+  const { enrolments } = runtime;
+  if (!enrolments) return word(404, 'not_found');
   if (request.method !== 'POST') return word(405, 'method');
   if (!runtime.enrolRate.take(visitor, runtime.now())) {
     const refusal = word(429, 'too_many_tries');
@@ -32,7 +34,7 @@ export async function enrol(runtime: Runtime, request: Request, visitor: string)
     return word(403, 'not_expected');
   };
 
-  const kept = await runtime.enrolments.get(launchId);
+  const kept = await enrolments.get(launchId);
   if (!kept || kept.expires < runtime.now()) return refused('unknown');
   if (kept.state === 'closed') return kept.bundleSha256 === sha256 ? word(409, 'known') : refused('closed');
   const token = await openToken(kept, runtime.secrets.keks);
@@ -52,10 +54,10 @@ export async function enrol(runtime: Runtime, request: Request, visitor: string)
   } as const;
   if (kept.state === 'arrived') return isSame(kept, next) ? word(409, 'known') : refused('second');
   try {
-    await runtime.enrolments.put(next);
+    await enrolments.put(next);
   } catch (error) {
     if (!(error instanceof Stale)) throw error;
-    const first = await runtime.enrolments.get(launchId);
+    const first = await enrolments.get(launchId);
     return isSame(first, next) ? word(409, 'known') : refused('second');
   }
   runtime.log('enrolled', { launchId, instanceId });

@@ -13,22 +13,25 @@ import { bodyOf, jsonOf } from './body.ts';
 import { openToken } from './envelope.ts';
 import { Stale } from './kinds.ts';
 import { OWN_HEADERS, word } from './pages.ts';
-import type { Runtime } from './runtime.ts';
+import type { Runtime, Store } from './runtime.ts';
 
 /** GET and PUT of `/.clawdy/enrolments/<launch ID>`. */
 export async function enrolments(runtime: Runtime, request: Request, url: URL): Promise<Response> {
+  const { enrolments: store } = runtime;
+  // KV would say for a minute more that a launch is expected.
+  if (!store) return word(501, 'needs_durable_objects');
   const launchId = url.pathname.slice(ENROLMENTS_PATH.length);
   if (!LAUNCH_ID.test(launchId)) return word(404, 'not_found');
   if (request.method === 'GET') {
-    const kept = await runtime.enrolments.get(launchId);
+    const kept = await store.get(launchId);
     if (!kept || kept.expires < runtime.now()) return word(404, 'not_found');
     return told(200, kept);
   }
-  if (request.method === 'PUT') return put(runtime, request, launchId);
+  if (request.method === 'PUT') return put(runtime, store, request, launchId);
   return word(405, 'method');
 }
 
-async function put(runtime: Runtime, request: Request, launchId: string): Promise<Response> {
+async function put(runtime: Runtime, store: Store<Enrolment>, request: Request, launchId: string): Promise<Response> {
   const parsed = writableEnrolmentSchema.safeParse(jsonOf(await bodyOf(request, ENROL_LIMIT)));
   const { success, data: next } = parsed;
   const soon = runtime.now() + LONGEST_EXPECTATION;
@@ -39,7 +42,7 @@ async function put(runtime: Runtime, request: Request, launchId: string): Promis
     return word(400, 'bad_seal');
   }
   try {
-    await runtime.enrolments.put(next);
+    await store.put(next);
   } catch (error) {
     if (error instanceof Stale) return word(409, 'stale');
     throw error;

@@ -39,8 +39,8 @@ export interface Runtime {
   secrets: EdgeSecrets;
   /** Instances by their slugs. */
   registry: Store<Entry>;
-  /** Launches by their IDs. */
-  enrolments: Store<Enrolment>;
+  /** Launches by their IDs; undefined where what is written doesn't count at once. */
+  enrolments: Store<Enrolment> | undefined;
   /** Of an address' tries to enrol. */
   enrolRate: Rate;
   spent: Spent;

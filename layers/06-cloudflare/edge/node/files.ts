@@ -1,7 +1,8 @@
 /** What is kept, and spent IDs, as files: what is written counts from the next request on, and survives a restart. */
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { LONGEST_EXPECTATION } from '../../../../src/contract/edge-enrolment.ts';
 import { checkNewer, type Kind, readKept } from '../core/kinds.ts';
 import type { Spent, Store } from '../core/runtime.ts';
 
@@ -24,6 +25,7 @@ export class FileStore<Kept extends { revision: number }> implements Store<Kept>
   }
 
   async get(name: string): Promise<Kept | undefined> {
+    this.#sweep();
     return this.#read(name);
   }
 
@@ -60,9 +62,18 @@ function sweeper(folder: string, now: () => number, until: (file: string) => num
     swept = now();
     for (const name of readdirSync(folder)) {
       const file = join(folder, name);
-      if (until(file) < now()) rmSync(file, { force: true });
+      if (isOver(file, until, now())) rmSync(file, { force: true });
     }
   };
+}
+
+/** What can't be read was being written when somebody was killed: it goes when it is as old as anything may get. */
+function isOver(file: string, until: (file: string) => number, now: number): boolean {
+  try {
+    return until(file) < now;
+  } catch {
+    return statSync(file).mtimeMs / 1000 + LONGEST_EXPECTATION < now;
+  }
 }
 
 /** A folder with a file for each ID; in it, when the ID expires. */

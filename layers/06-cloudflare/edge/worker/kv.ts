@@ -1,35 +1,28 @@
-/** What is kept, and spent IDs, in Workers KV: what is written shows everywhere after 60 seconds or more. */
-import { checkNewer, type Kind, readKept } from '../core/kinds.ts';
+/** Entries and spent IDs in Workers KV: what is written shows everywhere after 60 seconds or more. */
+import type { Entry } from '../../../../src/contract/edge.ts';
+import { checkNewer, ENTRIES, readKept } from '../core/kinds.ts';
 import type { Spent, Store } from '../core/runtime.ts';
 import type { KvNamespace } from './bindings.ts';
 
 /** Seconds; the least that KV takes for either (https://developers.cloudflare.com/kv/api/). */
 const LEAST_TTL = 60;
 
-const ttlUntil = (expires: number, now: number) => Math.max(LEAST_TTL, Math.ceil(expires - now));
-
-export class KvStore<Kept extends { revision: number }> implements Store<Kept> {
+/** Instances' entries. Enrolments aren't kept here: that a launch is over would show a minute later, and its bundle come in twice. */
+export class KvRegistry implements Store<Entry> {
   readonly #kv: KvNamespace;
-  readonly #kind: Kind<Kept>;
-  readonly #now: () => number;
-  constructor(kv: KvNamespace, kind: Kind<Kept>, now: () => number) {
+  constructor(kv: KvNamespace) {
     this.#kv = kv;
-    this.#kind = kind;
-    this.#now = now;
   }
 
-  async get(name: string): Promise<Kept | undefined> {
-    const text = await this.#kv.get(this.#kind.prefix + name, { type: 'text', cacheTtl: LEAST_TTL });
-    return text === null ? undefined : readKept(this.#kind, name, text);
+  async get(slug: string): Promise<Entry | undefined> {
+    const text = await this.#kv.get(ENTRIES.prefix + slug, { type: 'text', cacheTtl: LEAST_TTL });
+    return text === null ? undefined : readKept(ENTRIES, slug, text);
   }
 
-  /** Compares before it writes; two at the same moment aren't told apart. */
-  async put(kept: Kept): Promise<void> {
-    const name = this.#kind.nameOf(kept);
-    checkNewer(await this.get(name), kept);
-    const expires = this.#kind.expires?.(kept);
-    const options = expires ? { expirationTtl: ttlUntil(expires, this.#now()) } : {};
-    await this.#kv.put(this.#kind.prefix + name, JSON.stringify(kept), options);
+  /** Compares before it writes; two operators at the same moment aren't told apart. */
+  async put(entry: Entry): Promise<void> {
+    checkNewer(await this.get(entry.slug), entry);
+    await this.#kv.put(ENTRIES.prefix + entry.slug, JSON.stringify(entry));
   }
 }
 
@@ -44,7 +37,8 @@ export class KvSpent implements Spent {
 
   async spend(id: string, expires: number): Promise<boolean> {
     if (await this.isSpent(id)) return false;
-    await this.#kv.put(`spent:${id}`, '1', { expirationTtl: ttlUntil(expires, this.#now()) });
+    const expirationTtl = Math.max(LEAST_TTL, Math.ceil(expires - this.#now()));
+    await this.#kv.put(`spent:${id}`, '1', { expirationTtl });
     return true;
   }
 

@@ -1,13 +1,14 @@
 /** The auth proxy as a Cloudflare Worker. Bundled by src/edge/bundle.ts. */
+import type { Entry } from '../../../../src/contract/edge.ts';
 import { edgeConfigSchema, edgeSecretsSchema, type LiveEntry } from '../../../../src/contract/edge.ts';
 import { ENROL_RATE } from '../../../../src/contract/edge-enrolment.ts';
 import { handle } from '../core/handle.ts';
-import { ENROLMENTS, ENTRIES, type Kind } from '../core/kinds.ts';
+import { ENROLMENTS, ENTRIES } from '../core/kinds.ts';
 import { Rate } from '../core/rate.ts';
 import type { Runtime, Spent, Store } from '../core/runtime.ts';
 import type { Env, WorkerInit, WorkerResponse } from './bindings.ts';
 import { DurableSpent, DurableStore } from './durable.ts';
-import { KvSpent, KvStore } from './kv.ts';
+import { KvRegistry, KvSpent } from './kv.ts';
 import { nameOf } from './name.ts';
 import { accept, connectedBy } from './sockets.ts';
 
@@ -42,8 +43,8 @@ function runtimeOf(env: Env, settings: Pick<Runtime, 'config' | 'secrets'>, visi
   };
   return {
     ...settings,
-    registry: storeOf(env, ENTRIES),
-    enrolments: storeOf(env, ENROLMENTS),
+    registry: registryOf(env),
+    enrolments: env.REGISTRY ? new DurableStore(env.REGISTRY, ENROLMENTS) : undefined,
     spent: spentOf(env),
     ...{ enrolRate, now },
     fetch: (url, init) => fetch(url, init),
@@ -58,9 +59,9 @@ function runtimeOf(env: Env, settings: Pick<Runtime, 'config' | 'secrets'>, visi
   };
 }
 
-function storeOf<Kept extends { revision: number }>({ REGISTRY, KV }: Env, kind: Kind<Kept>): Store<Kept> {
-  if (REGISTRY) return new DurableStore(REGISTRY, kind);
-  if (KV) return new KvStore(KV, kind, now);
+function registryOf({ REGISTRY, KV }: Env): Store<Entry> {
+  if (REGISTRY) return new DurableStore(REGISTRY, ENTRIES);
+  if (KV) return new KvRegistry(KV);
   throw new Error('no registry is bound');
 }
 
