@@ -137,7 +137,7 @@ test.serial(
       const echoed = async (who: number, at: number) =>
         (await box.exec(`${as(who)} python3 -Ic '${ASK_UDP}' ${peer.addresses.v4} ${at}`)).stdout.trim();
       t.deepEqual([await echoed(CONNECTOR, 7844), await echoed(0, 8123)], ['ok', 'ok']);
-      t.is(await echoed(CONNECTOR, 8123), 'ConnectionRefusedError');
+      t.is(await echoed(CONNECTOR, 8123), 'PermissionError');
       for (const path of ['/run/dbus/system_bus_socket', '/run/clawdy-ops.sock', '/run/clawdy-gate/local.sock']) {
         t.is(await opens(box, 0, path), 'ok', `control: ${path}`);
         t.is(await visit(`${VISITOR} /`, `unix:${path}`), 'ENOENT', path);
