@@ -43,10 +43,21 @@ async function ask(box: ContainerTarget, args: string, from = peer): Promise<str
   return /^outcome: (\S+)/m.exec(stdout)?.[1] ?? `broke: ${stderr}`;
 }
 
-/** Waits until fail2ban's gate jail holds an address; that it does so is what the caller then attacks. */
+/** What the gate that runs has in its list: fail2ban tells it a moment after it has made up its mind. */
+const TOLD = `python3 -I -c '
+import socket
+gate = socket.socket(socket.AF_UNIX)
+gate.connect("/run/clawdy-gate/admin.sock")
+gate.sendall(b"show acl /run/clawdy/fail2ban/gate.lst\\n")
+print(gate.recv(65536).decode())'`;
+
+/** Waits until fail2ban's gate jail holds an address, and the gate knows; that it keeps them out is what the caller then attacks. */
 async function banned(box: ContainerTarget, address: string): Promise<number> {
   for (let tries = 0; tries < 60; tries++) {
-    const { stdout } = await box.exec('fail2ban-client get clawdy-gate banip --with-time');
+    const { stdout: told } = await box.exec(TOLD);
+    const { stdout } = await box.exec(
+      told.includes(address) ? 'fail2ban-client get clawdy-gate banip --with-time' : 'true',
+    );
     const line = stdout.split('\n').find((entry) => entry.startsWith(address));
     // `address \t from + seconds = until`: fail2ban-client(1), get <JAIL> banip.
     if (line) return Number(/\+ (\d+) =/.exec(line)?.[1]);
