@@ -14,8 +14,8 @@ import { listeningOn } from './listening.ts';
 import { stopChecks, waitForLine } from './ready.ts';
 import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
-/** Milliseconds for OpenClaw's first start (9 to 35 s natively). */
-const LIVE_LIMIT_MS = 180_000;
+/** Milliseconds for OpenClaw’s first start: 9 to 35 s natively, three minutes where several boxes start at once on slow cores. */
+const LIVE_LIMIT_MS = 600_000;
 /** A box that lacks a layer may never say that it lives; by then what starts has started. */
 const MAIMED_LIMIT_MS = 45_000;
 

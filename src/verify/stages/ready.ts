@@ -3,7 +3,7 @@ import { BuildError } from '../../process/errors.ts';
 import type { Target } from '../targets/target.ts';
 
 /** Milliseconds until a container must have finished first boot; it takes about five seconds on two idle cores. */
-const READY_LIMIT_MS = 120_000;
+const READY_LIMIT_MS = 300_000;
 
 /**
  * Waits until the box says something on its console. This waits on readiness, never on a security outcome.
