@@ -15,7 +15,7 @@ import { APP_PORT, type Gate, LIFE_MS, openWebSocket, ping, startLoad, statusOf 
 
 // The code of a box changes while its owner uses it. This machine is auth proxy and operator.
 
-const OVERLAP_S = LIFE_MS / 1000 + 3;
+const OVERLAP_S = LIFE_MS / 1000 + 12;
 /** The box looks every five seconds, and once more when it has ended what an old code let in. */
 const ENDED_MS = 40_000;
 
