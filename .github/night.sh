@@ -17,7 +17,7 @@ if [ -n "${AWS_ROLE_ARN:-}" ]; then
   token
   while sleep 240; do token || true; done &
   refresher=$!
-  trap 'kill "$refresher"; rm -f "$AWS_WEB_IDENTITY_TOKEN_FILE"*' EXIT
+  trap 'kill "$refresher" || true; rm -f "$AWS_WEB_IDENTITY_TOKEN_FILE"*' EXIT
   add "$(jq --null-input --arg regions "${REGIONS:-eu-central-1}" '{name: "aws", regions: ($regions | split(","))}')"
 fi
 [ -z "${HCLOUD_TOKEN:-}" ] || add '{"name": "hetzner"}'

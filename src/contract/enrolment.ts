@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { SSH_PORTS } from './box.ts';
 import { CODE } from './gate.ts';
+import { hexOf } from './text.ts';
 
 /** Of the bundle, of its envelope's MAC and of the enrolment request. */
 export const BUNDLE_VERSION = 1;
@@ -65,7 +66,7 @@ export const envelopeSchema = z.strictObject({ body: z.string(), mac: z.string()
 /** @returns lower-case hex. */
 export async function bundleMac(token: string, body: string): Promise<string> {
   const mac = await crypto.subtle.sign('HMAC', await hmacKey(token), bytes(MAC_LABELS.bundle + body));
-  return [...new Uint8Array(mac)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hexOf(new Uint8Array(mac));
 }
 
 /** What a box sends to the enrolment URL. 2xx, or 409 for a bundle that is known already, ends its tries. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import pRetry from 'p-retry';
 import { z } from 'zod';
 import { sealToken } from '../../layers/06-cloudflare/edge/core/envelope.ts';
@@ -14,7 +14,7 @@ import {
 import { type Bundle, LAUNCH_ID } from '../contract/enrolment.ts';
 import { type Expected, openBundle } from '../launch/open-bundle.ts';
 import { BuildError, inputError } from '../process/errors.ts';
-import { shellQuote } from '../process/run.ts';
+import { requirePrivate } from '../process/private-file.ts';
 import { askProxy } from './proxy.ts';
 import type { OperatorEdge } from './secrets.ts';
 
@@ -40,8 +40,7 @@ export function readLaunch(file: string, proxy: string): LaunchFile {
   const fix = `it needs launchId, a token of 43 characters, and "enrolmentUrl": "${wanted}"`;
   let document: unknown;
   try {
-    if (statSync(file).mode & 0o077)
-      throw inputError('edge', `others than you may read ${file}: it has the token`, `chmod 600 ${shellQuote(file)}`);
+    requirePrivate('edge', file);
     document = JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
     if (error instanceof BuildError) throw error;
@@ -137,6 +136,8 @@ async function put(proxy: string, enrolment: Enrolment, mine: OperatorEdge, ask:
   const { launchId } = enrolment;
   const answer = await askProxy(proxy, `${ENROLMENTS_PATH}${launchId}`, enrolment, mine, ask);
   if (!('said' in answer)) return;
+  // Nothing comes after `closed`: as new a one is another that says so.
+  if (enrolment.state === 'closed' && answer.status === 409) return;
   const before = enrolment.state === 'expected' && answer.status === 409;
   throw refused(launchId, before ? 'it was expected before, under another token or for another time' : answer.said);
 }

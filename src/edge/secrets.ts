@@ -1,12 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { z } from 'zod';
 import { edgeSecretsSchema } from '../contract/edge.ts';
+import { jsonOf } from '../contract/text.ts';
 import { edgeFile } from '../launch/places.ts';
 import { writeWhole } from '../launch/write-once.ts';
 import { inputError } from '../process/errors.ts';
-import { shellQuote } from '../process/run.ts';
+import { requirePrivate } from '../process/private-file.ts';
 
 const schema = z.strictObject({
   version: z.literal(1),
@@ -27,9 +28,8 @@ export function loadEdgeSecrets(): OperatorEdge {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
     writeWhole(file, `${JSON.stringify(fresh(), null, 2)}\n`, 'absent');
   }
-  if (statSync(file).mode & 0o077)
-    throw inputError('edge', `others than you may read or write ${file}`, `chmod 600 ${shellQuote(file)}`);
-  const parsed = schema.safeParse(parse(readFileSync(file, 'utf8')));
+  requirePrivate('edge', file);
+  const parsed = schema.safeParse(jsonOf(readFileSync(file, 'utf8')));
   if (parsed.success) return parsed.data;
   throw inputError(
     'edge',
@@ -50,12 +50,4 @@ function fresh(): OperatorEdge {
       adminTokenSha256: createHash('sha256').update(token).digest('hex'),
     },
   };
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

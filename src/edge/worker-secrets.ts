@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { edgeSecretsSchema } from '../contract/edge.ts';
+import { jsonOf } from '../contract/text.ts';
 import { inputError } from '../process/errors.ts';
-import { shellQuote } from '../process/run.ts';
+import { requirePrivate } from '../process/private-file.ts';
 
 /**
  * The Worker's secrets. Cloudflare never gives them back, so their digest stays with the Worker: it says whether they are
@@ -15,23 +16,14 @@ export function readWorkerSecrets(file: string): { text: string; digest: string 
   const hint = '(umask 077; npm run -s edge -- secrets >…), docs/edge.md';
   let text: string;
   try {
-    if (statSync(file).mode & 0o077)
-      throw inputError('edge', `others than you may read or write ${file}`, `chmod 600 ${shellQuote(file)}`);
+    requirePrivate('edge', file);
     text = readFileSync(file, 'utf8');
   } catch (error) {
     if (!(error instanceof Error && 'code' in error)) throw error;
     throw inputError('edge', `${file} can't be read`, hint);
   }
-  const parsed = edgeSecretsSchema.safeParse(parse(text));
+  const parsed = edgeSecretsSchema.safeParse(jsonOf(text));
   if (!parsed.success) throw inputError('edge', `${file} isn't what the auth proxy's secrets look like`, hint);
   const whole = JSON.stringify(parsed.data);
   return { text: whole, digest: createHash('sha256').update(whole).digest('hex') };
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

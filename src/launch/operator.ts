@@ -1,8 +1,8 @@
-import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { armor, Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { inputError } from '../process/errors.ts';
-import { shellQuote } from '../process/run.ts';
+import { requirePrivate } from '../process/private-file.ts';
 import { operatorFile } from './places.ts';
 import { writeWhole } from './write-once.ts';
 
@@ -37,9 +37,7 @@ export async function loadOperator(): Promise<Operator> {
 export async function readOperator(): Promise<Operator> {
   const file = operatorFile();
   if (!existsSync(file)) throw inputError('operator', `your key ${file} isn't there`, LOST);
-  if (statSync(file).mode & 0o077) {
-    throw inputError('operator', `others than you may read or write your key ${file}`, `chmod 600 ${shellQuote(file)}`);
-  }
+  requirePrivate('operator', file, 'your key');
   const identities = readFileSync(file, 'utf8').match(/^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/gm) ?? [];
   const identity = identities[0];
   if (!identity || identities.length > 1) {

@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { inputError } from '../process/errors.ts';
-import { run, shellQuote } from '../process/run.ts';
+import { requirePrivate } from '../process/private-file.ts';
+import { run } from '../process/run.ts';
 import { opsKeyFile } from './places.ts';
 
 /**
@@ -23,8 +24,7 @@ export async function loadOpsKey(): Promise<{ publicKey: string; privateFile: st
       for (const left of [made, `${made}.pub`]) rmSync(left, { force: true });
     }
   }
-  if (statSync(file).mode & 0o077)
-    throw inputError('operator', `others than you may read or write your key ${file}`, `chmod 600 ${shellQuote(file)}`);
+  requirePrivate('operator', file, 'your key');
   // Of the private half, whatever became of the file beside it.
   const { stdout } = await run('ssh-keygen', ['-y', '-P', '', '-f', file], {
     step: 'operator',

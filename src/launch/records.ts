@@ -11,54 +11,56 @@ const absolute = z.string().refine(isAbsolute, 'must be an absolute path');
 const port = z.number().int().min(1).max(65_535);
 
 /** What is known of an instance that was launched. Holds no secret in the clear. */
-export const recordSchema = z.strictObject({
-  version: z.literal(1),
-  /** `other`: launched by other means, and enrolled at the auth proxy. */
-  cloud: z.enum(['local', 'other']),
-  instance_id: z.string().regex(INSTANCE_ID, "isn't an instance's ID"),
-  launch_id: z.string().regex(LAUNCH_ID),
-  image_id: z.string().min(1),
-  created: z.iso.datetime(),
-  /** Where its ports are. */
-  address: z.string().min(1),
-  ssh: z.strictObject({
-    user: z.literal(AGENT.name),
-    port,
-    /** As in a known_hosts file, without the host: from the bundle, and seen on the port. */
-    host_key: z.string().startsWith('ssh-ed25519 '),
-    /** The port inside, at which the bundle says sshd listens. */
-    guest_port: z.number().int().min(SSH_PORTS.first).max(SSH_PORTS.last),
-    /** The private key that goes with the one in launch.json, where it is known. */
-    identity_file: absolute.nullable(),
-  }),
-  /** The operator's private key for the channel; null in records of before there was one. */
-  ops_identity_file: absolute.nullable().default(null),
-  /** PEM, from the bundle: what the instance says about itself is signed with the private half. */
-  instance_key: z.string().startsWith('-----BEGIN PUBLIC KEY-----').nullable().default(null),
-  /** The one that takes its place, from when the box has named it until it is known to count. */
-  instance_key_next: z.string().startsWith('-----BEGIN PUBLIC KEY-----').nullable().default(null),
-  /** Without the gate in the image, null; so are the next three. */
-  gate_url: z.url().nullable(),
-  /** PEM; the gate shows this very one. */
-  gate_certificate: z.string().nullable(),
-  client_certificate: absolute.nullable(),
-  client_key: absolute.nullable(),
-  /** Whom the gate is told, and OpenClaw takes for an administrator. */
-  user: z.string().min(1),
-  /** The auth code, encrypted to the operator, in age's armor. */
-  code_encrypted: z.string().startsWith('-----BEGIN AGE ENCRYPTED FILE-----'),
-  /** Of a local one; null of others. */
-  qemu: z
-    .strictObject({
-      pid: z.number().int().positive(),
-      start_ticks: z.number().int().nonnegative(),
-      boot_id: z.string().min(1),
-      qmp: absolute,
-    })
-    .nullable(),
-  /** An overlay; what is under it is the image's. Null as qemu. */
-  disk: absolute.nullable(),
-});
+const recordSchema = z
+  .strictObject({
+    version: z.literal(1),
+    /** `other`: launched by other means, and enrolled at the auth proxy. */
+    cloud: z.enum(['local', 'other']),
+    instance_id: z.string().regex(INSTANCE_ID, "isn't an instance's ID"),
+    launch_id: z.string().regex(LAUNCH_ID),
+    image_id: z.string().min(1),
+    created: z.iso.datetime(),
+    /** Where its ports are. */
+    address: z.string().min(1),
+    ssh: z.strictObject({
+      user: z.literal(AGENT.name),
+      port,
+      /** As in a known_hosts file, without the host: from the bundle, and seen on the port. */
+      host_key: z.string().startsWith('ssh-ed25519 '),
+      /** The port inside, at which the bundle says sshd listens. */
+      guest_port: z.number().int().min(SSH_PORTS.first).max(SSH_PORTS.last),
+      /** The private key that goes with the one in launch.json, where it is known. */
+      identity_file: absolute.nullable(),
+    }),
+    /** The operator's private key for the channel; null in records of before there was one. */
+    ops_identity_file: absolute.nullable().default(null),
+    /** PEM, from the bundle: what the instance says about itself is signed with the private half. */
+    instance_key: z.string().startsWith('-----BEGIN PUBLIC KEY-----').nullable().default(null),
+    /** The one that takes its place, from when the box has named it until it is known to count. */
+    instance_key_next: z.string().startsWith('-----BEGIN PUBLIC KEY-----').nullable().default(null),
+    /** Without the gate in the image, null; so are the next three. */
+    gate_url: z.url().nullable(),
+    /** PEM; the gate shows this very one. */
+    gate_certificate: z.string().nullable(),
+    client_certificate: absolute.nullable(),
+    client_key: absolute.nullable(),
+    /** Whom the gate is told, and OpenClaw takes for an administrator. */
+    user: z.string().min(1),
+    /** The auth code, encrypted to the operator, in age's armor. */
+    code_encrypted: z.string().startsWith('-----BEGIN AGE ENCRYPTED FILE-----'),
+    /** Of a local one; null of others. */
+    qemu: z
+      .strictObject({
+        pid: z.number().int().positive(),
+        start_ticks: z.number().int().nonnegative(),
+        boot_id: z.string().min(1),
+        qmp: absolute,
+      })
+      .nullable(),
+    /** An overlay; what is under it is the image's. Null as qemu. */
+    disk: absolute.nullable(),
+  })
+  .refine(({ cloud, qemu, disk }) => cloud !== 'local' || (qemu && disk), 'a local one has a machine and a disk');
 
 export type InstanceRecord = z.output<typeof recordSchema>;
 

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { jsonOf } from '../contract/text.ts';
 import { inputError } from '../process/errors.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -51,7 +52,7 @@ export type ImageManifest = z.output<typeof imageSchema>;
 export function readImage(dir: string): ImageManifest {
   const file = join(dir, 'manifest.json');
   if (!existsSync(file)) throw inputError('image', `${dir} holds no image`, 'make bake');
-  const parsed = imageSchema.safeParse(parseJson(readFileSync(file, 'utf8')));
+  const parsed = imageSchema.safeParse(jsonOf(readFileSync(file, 'utf8')));
   if (!parsed.success)
     throw inputError('image', `${file}: ${z.prettifyError(parsed.error)}`, 'bake it again: make bake');
   return parsed.data;
@@ -69,15 +70,6 @@ export function refuseFallback({ id, base }: Pick<ImageManifest, 'id' | 'base'>)
     `${id} is ${base.id} because ${requested} couldn't be reached (${reason})`,
     `bake the one you want by name: make bake BASE=${base.id}, or BASE=${requested}`,
   );
-}
-
-/** Undefined for what isn't JSON; the schema then says what was expected. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** The newest finished image with these inputs, as a folder. */

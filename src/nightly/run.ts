@@ -155,7 +155,7 @@ function lastPromoted(earlier: Night[], base: string): (Measured & { image: stri
 }
 
 /** Nights whose images' facts nobody will be held against any more: all but the newest and those that promoted what serves. */
-export function outlived(nights: Night[], bases: string[], keep: number): Night[] {
+function outlived(nights: Night[], bases: string[], keep: number): Night[] {
   const serving = bases.map((base) => lastPromoted(nights, base)?.dir);
   return nights.slice(0, -keep).filter((night) => !serving.some((dir) => dir?.startsWith(`${night.dir}/`)));
 }

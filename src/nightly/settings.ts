@@ -1,13 +1,12 @@
 import { z } from 'zod';
+import { secondsOf } from '../manifest/duration.ts';
 import { readYaml } from '../manifest/yaml-file.ts';
-
-const UNIT_S = { s: 1, m: 60, h: 3600 } as const;
 
 /** `10m`, `2h`; seconds. */
 const time = z
   .string()
-  .regex(/^\d{1,5}[smh]$/, 'must be as 90s, 10m or 2h')
-  .transform((text) => Number(text.slice(0, -1)) * UNIT_S[text.at(-1) as keyof typeof UNIT_S]);
+  .refine((text) => secondsOf(text) > 0, 'must be as 90s, 10m or 2h')
+  .transform(secondsOf);
 
 /** Percent by which a figure may have grown since the night before; `warn` is said, `stop` promotes nothing. */
 const bound = z

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { answerSchema, OPERATORS, REQUEST_LIMIT } from '../contract/ops.ts';
+import { jsonOf } from '../contract/text.ts';
 import type { InstanceRecord } from '../launch/records.ts';
 import { BuildError, inputError } from '../process/errors.ts';
 import { run } from '../process/run.ts';
@@ -77,19 +78,11 @@ export function ask(
 /** @throws BuildError where the answer isn't a good one. */
 export function resultOf(id: string, verb: string, stdout: string, stderr: string): unknown {
   const step = `ops ${id}`;
-  const answer = answerSchema.safeParse(parse(stdout));
+  const answer = answerSchema.safeParse(jsonOf(stdout));
   if (!answer.success) {
     const why = stderr.trim().split('\n').at(-1) || 'it said nothing that this tool understands';
     throw new BuildError(step, `${verb}: the channel wasn't reached: ${why}`, 'is it up? npm run -s launch -- list');
   }
   if (!answer.data.ok) throw new BuildError(step, `${verb}: ${answer.data.error}`, 'docs/ops.md has the verbs');
   return answer.data.result;
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -1,6 +1,7 @@
 import { createPublicKey, verify } from 'node:crypto';
 import { z } from 'zod';
 import { type Purpose, signedAs, signedSchema } from '../contract/ops.ts';
+import { jsonOf } from '../contract/text.ts';
 import type { InstanceRecord } from '../launch/records.ts';
 import { BuildError } from '../process/errors.ts';
 
@@ -38,7 +39,7 @@ export function readSigned<Schema extends z.ZodType<{ nonce: string; instanceId:
   const signers = key ? [key, ...(next ? [next] : [])] : [];
   if (key && !(signature && signers.some((signer) => isSignedBy(signer, purpose, body, signature))))
     throw refused(signature ? "the signature isn't the instance's" : "it isn't signed");
-  const parsed = schema.safeParse(parse(body));
+  const parsed = schema.safeParse(jsonOf(body));
   if (!parsed.success) throw refused(`it has another form: ${z.prettifyError(parsed.error)}`);
   if (parsed.data.nonce !== nonce) throw refused('it is the answer to another question');
   if (parsed.data.instanceId !== id) throw refused(`it is of instance ${parsed.data.instanceId}`);
@@ -47,12 +48,4 @@ export function readSigned<Schema extends z.ZodType<{ nonce: string; instanceId:
 
 function isSignedBy(key: string, purpose: Purpose, body: string, signature: string): boolean {
   return verify(null, Buffer.from(signedAs(purpose) + body), createPublicKey(key), Buffer.from(signature, 'base64'));
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -1,6 +1,4 @@
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import test from 'ava';
@@ -15,27 +13,17 @@ import { makeWorld, newCode, UI_DOMAIN } from '../edge/world.ts';
 import { userData } from '../image.ts';
 import { network, READY, withBox, work } from './boxes.ts';
 import { newOperator } from './channel.ts';
-
-/** What listens on loopback, on the address where boxes see this machine too. */
-async function shown(address: string, port: number): Promise<() => void> {
-  const server = createServer((socket) => {
-    const other = connect(port, '127.0.0.1');
-    socket.on('error', () => other.destroy());
-    other.on('error', () => socket.destroy());
-    socket.pipe(other).pipe(socket);
-  });
-  server.listen(port, address);
-  await once(server, 'listening');
-  return () => void server.close();
-}
+import { forward } from './forward.ts';
 
 test('a box enrols at the auth proxy by itself; its launcher takes the bundle there, and operates it', async (t) => {
   const world = await makeWorld();
   const started = await startNode(world);
   const address = await network.hostAddress();
-  const close = await shown(address, world.ports.oidc);
+  const { oidc: port } = world.ports;
+  // Boxes see this machine at another address than loopback.
+  const { close } = await forward({ host: address, port }, { host: '127.0.0.1', port });
   const host = `auth.${UI_DOMAIN}`;
-  const proxy = `https://${host}:${world.ports.oidc}`;
+  const proxy = `https://${host}:${port}`;
   const identity = await generateX25519Identity();
   const launch = { launchId: 'at-the-edge', token: newCode() };
   const mine = { version: 1, token: world.adminToken, secrets: world.secrets } as const;

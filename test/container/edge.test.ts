@@ -1,6 +1,4 @@
-import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
@@ -14,6 +12,7 @@ import { startNode, startWorkerd } from '../edge/runtimes.ts';
 import { APPS_DOMAIN, makeWorld, UI_DOMAIN, type World } from '../edge/world.ts';
 import { IMAGE_DIR, userData } from '../image.ts';
 import { LIVE, LIVE_LIMIT_MS, network, withBox } from './boxes.ts';
+import { forward } from './forward.ts';
 
 // The whole way: a real browser signs in, and comes through the auth proxy, in each of its places, and the image's own gate to the real
 // OpenClaw. The provider is a fake; Cloudflare's network isn't there.
@@ -31,22 +30,6 @@ const APP = 'an app that the agent runs';
 async function browserPath(): Promise<string> {
   const words = ['-c', 'command -v chromium || command -v chromium-browser || command -v google-chrome'];
   return (await run('sh', words, { step: 'browser' })).stdout.trim();
-}
-
-/** The box under the name that its certificate has. */
-async function forward(to: string): Promise<{ port: number; close: () => void }> {
-  const server = createServer((socket) => {
-    const other = connect(443, to);
-    for (const [one, two] of [
-      [socket, other],
-      [other, socket],
-    ] as const)
-      one.on('error', () => two.destroy());
-    socket.pipe(other).pipe(socket);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return { port: (server.address() as { port: number }).port, close: () => void server.close() };
 }
 
 /** All that a page is sent over WebSockets, and how they end. */
@@ -94,7 +77,8 @@ for (const [place, start] of Object.entries(PLACES))
           await box.exec(
             'systemd-run --quiet --uid=7860 --gid=7860 python3 -m http.server -d /var/tmp/app --bind 127.0.0.1 3000',
           );
-          const way = await forward(box.addresses.v4);
+          // The box under the name that its certificate has.
+          const way = await forward({ host: '127.0.0.1', port: 0 }, { host: box.addresses.v4, port: 443 });
           const { tls, gate } = world;
           const real: World = {
             ...{ ...world, gate: { ...gate, port: way.port } },

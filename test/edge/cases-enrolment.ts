@@ -3,7 +3,7 @@ import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import test from 'ava';
 import { ENROL_LIMIT, ENROL_PATH, ENROL_RATE } from '../../src/contract/edge-enrolment.ts';
 import { BUNDLE_LIMIT, MAC_LABELS } from '../../src/contract/enrolment.ts';
-import { expectLaunch, takeBundle } from '../../src/edge/enrolments.ts';
+import { expectLaunch, takeBundle, withdrawLaunch } from '../../src/edge/enrolments.ts';
 import { BuildError } from '../../src/process/errors.ts';
 import { BUNDLE, envelope, seal } from '../unit/launch-fixture.ts';
 import { here } from './cases.ts';
@@ -37,6 +37,7 @@ async function newLaunch(mode: Mode) {
       const expected = { identity, token, launchId, instanceId, isTaken: () => false, waitSeconds: 0, ...change };
       return takeBundle(`https://${HOST}`, { ...expected, detail: () => {} }, mine, ask);
     },
+    withdraw: () => withdrawLaunch(`https://${HOST}`, { launchId, token }, mine, ask),
     tell: () => world.call(mode, HOST, `/.clawdy/enrolments/${launchId}`, { headers: bearer(world.adminToken) }),
   };
 }
@@ -82,6 +83,7 @@ export function enrolmentCases(kv?: Mode): void {
       t.deepEqual(bundle, launch.body);
       await close();
       await close();
+      await launch.withdraw();
       t.deepEqual(Object.keys(JSON.parse((await launch.tell()).text)).sort(), ['expires', 'state']);
       await t.throwsAsync(launch.take(), { message: /taken before/ });
       t.is((await launch.bring(request)).status, 409, 'the box may ask again');
@@ -147,6 +149,15 @@ export function enrolmentCases(kv?: Mode): void {
       },
     );
   }
+
+  test.serial('a launch that was withdrawn enrols no more, nor is it expected again', async (t) => {
+    const launch = await newLaunch(modes[0] as Mode);
+    await launch.expect();
+    await launch.withdraw();
+    t.is((await launch.bring(launch.requestWith(launch.sealed))).status, 403);
+    await t.throwsAsync(launch.expect(), { message: /expected before/ });
+    await t.throwsAsync(launch.take(), { message: /taken before/ });
+  });
 
   test.serial('whoever tries to enrol too often has to wait', async (t) => {
     const launch = await newLaunch(modes[0] as Mode);

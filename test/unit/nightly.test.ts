@@ -245,11 +245,9 @@ test('of this machine’s images the newest stay, and whatever is needed', (t) =
   const dist = join(root, 'dist');
   symlinkSync(id('debian-13', 2), join(dist, 'latest'));
   mkdirSync(join(dist, '.failed'));
-  t.deepEqual(
-    doomedImages(dist, 2, [id('debian-12', 1)]),
-    [...[id('debian-13', 1), id('debian-12', 2)], ...[id('debian-13', 3), id('debian-12', 3)]].sort(
-      (one, other) => one.slice(-1).localeCompare(other.slice(-1)) || 0,
-    ) as string[],
-  );
+  t.deepEqual(doomedImages(dist, 2, [id('debian-12', 1)]).sort(), [
+    ...[id('debian-12', 2), id('debian-12', 3)],
+    ...[id('debian-13', 1), id('debian-13', 3)],
+  ]);
   t.true(existsSync(join(dist, id('debian-13', 1))), 'it only decides');
 });

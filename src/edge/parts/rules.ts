@@ -150,8 +150,8 @@ export const banRule: Part = {
       const mine = now.filter(isOurs).map(asRule);
       const [bans] = await banRules(context, now);
       const at = mine.findIndex((one) => one.ref === ref('bans'));
-      if (at < 0) return bans ? [...mine.slice(0, 1), bans, ...mine.slice(1)] : mine;
-      return mine.toSpliced(at, 1, ...(bans ? [bans] : []));
+      // Where `rules` has it: behind the pretenders.
+      return at < 0 ? mine.toSpliced(1, 0, ...(bans ? [bans] : [])) : mine.toSpliced(at, 1, ...(bans ? [bans] : []));
     }),
   removal: async () => [],
 };

@@ -11,7 +11,8 @@ import {
   SLUG_PATTERN,
 } from '../../../../src/contract/edge.ts';
 import { ENROLMENTS_PATH } from '../../../../src/contract/edge-enrolment.ts';
-import { bodyOf, jsonOf } from './body.ts';
+import { hexOf, jsonOf } from '../../../../src/contract/text.ts';
+import { bodyOf } from './body.ts';
 import { enrolments } from './enrolments.ts';
 import { openCode } from './envelope.ts';
 import { Stale } from './kinds.ts';
@@ -90,5 +91,5 @@ async function isToken(header: string | null, wanted: string): Promise<boolean> 
   const token = /^Bearer ([\w-]{43,128})$/.exec(header ?? '')?.[1];
   if (!token) return false;
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(token)));
-  return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('') === wanted;
+  return hexOf(digest) === wanted;
 }

@@ -10,12 +10,3 @@ export async function bodyOf(request: Request, limit: number): Promise<string | 
   }
   return text;
 }
-
-/** @returns undefined for what isn't JSON. */
-export function jsonOf(text: string | undefined): unknown {
-  try {
-    return JSON.parse(text ?? '');
-  } catch {
-    return undefined;
-  }
-}

@@ -2,7 +2,8 @@
 
 import { ENROL_LIMIT, type Enrolment, SEALED } from '../../../../src/contract/edge-enrolment.ts';
 import { enrolRequestSchema, isEnrolProof } from '../../../../src/contract/enrolment.ts';
-import { bodyOf, jsonOf } from './body.ts';
+import { hexOf, jsonOf } from '../../../../src/contract/text.ts';
+import { bodyOf } from './body.ts';
 import { openToken } from './envelope.ts';
 import { Stale } from './kinds.ts';
 import { word } from './pages.ts';
@@ -41,17 +42,7 @@ export async function enrol(runtime: Runtime, request: Request, visitor: string)
   if (!(await isEnrolProof(token, { launchId, instanceId, proof }, sha256))) return refused('proof');
   if (!SEALED.test(new TextDecoder('latin1').decode(sealed.subarray(0, 512)))) return word(400, 'not_sealed');
 
-  const { version, expires, token: kept_token } = kept;
-  const next = {
-    version,
-    launchId,
-    expires,
-    revision: 2,
-    state: 'arrived',
-    token: kept_token,
-    instanceId,
-    bundle,
-  } as const;
+  const next = { ...kept, revision: 2, state: 'arrived', instanceId, bundle } as const;
   if (kept.state === 'arrived') return isSame(kept, next) ? word(409, 'known') : refused('second');
   try {
     await enrolments.put(next);
@@ -68,6 +59,5 @@ const isSame = (kept: Enrolment | undefined, next: { bundle: string; instanceId:
   kept?.state === 'arrived' && kept.bundle === next.bundle && kept.instanceId === next.instanceId;
 
 async function sha256Of(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hexOf(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)));
 }

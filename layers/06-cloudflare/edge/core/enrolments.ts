@@ -9,7 +9,8 @@ import {
   writableEnrolmentSchema,
 } from '../../../../src/contract/edge-enrolment.ts';
 import { LAUNCH_ID } from '../../../../src/contract/enrolment.ts';
-import { bodyOf, jsonOf } from './body.ts';
+import { jsonOf } from '../../../../src/contract/text.ts';
+import { bodyOf } from './body.ts';
 import { openToken } from './envelope.ts';
 import { Stale } from './kinds.ts';
 import { OWN_HEADERS, word } from './pages.ts';

@@ -72,7 +72,8 @@ function isOver(file: string, until: (file: string) => number, now: number): boo
   try {
     return until(file) < now;
   } catch {
-    return statSync(file).mtimeMs / 1000 + LONGEST_EXPECTATION < now;
+    const left = statSync(file, { throwIfNoEntry: false });
+    return left !== undefined && left.mtimeMs / 1000 + LONGEST_EXPECTATION < now;
   }
 }
 
