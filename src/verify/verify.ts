@@ -29,14 +29,14 @@ export function tasksOf(claims: LayerClaim[], scope: Scope): Task[] {
         ({ where }) =>
           where.includes(place) && (scope === 'full' || place === 'container' || !where.includes('container')),
       )
-      // One front door after the other: each has its own box, or its own machine.
+      // One front door after the other, and those together that can follow each other on a box.
       .sort((a, b) => order(a) - order(b))
       .map((claim) => ({ claim, place })),
   );
 }
 
-function order({ front }: LayerClaim): number {
-  return front === 'direct' ? 0 : 1;
+function order({ front, after, touches }: LayerClaim): number {
+  return (front === 'direct' ? 0 : 4) + (after === 'ready' ? 0 : 2) + (touches ? 1 : 0);
 }
 
 export interface Verification {

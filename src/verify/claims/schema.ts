@@ -34,6 +34,8 @@ const claim = z
     front: frontMode.default('direct'),
     /** It measures time: no other claim runs beside it. */
     alone: z.boolean().default(false),
+    /** What nobody but the attempts and the sabotage touch, so that the same container can be put back for the next such claim. */
+    touches: z.literal('gate').optional(),
     control: attempt,
     attack: attempt,
     sabotage: z.union([

@@ -11,6 +11,7 @@ import { HELD, Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import { type BeforeBoot, ContainerNetwork, ContainerPeer, ContainerTarget, importTree } from '../targets/container.ts';
 import { listeningOn } from './listening.ts';
+import { keepGate, mendGate } from './mend.ts';
 import { stopChecks, waitForLine } from './ready.ts';
 import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
@@ -19,7 +20,17 @@ const LIVE_LIMIT_MS = 600_000;
 /** A box that lacks a layer may never say that it lives; by then what starts has started. */
 const MAIMED_LIMIT_MS = 45_000;
 
-/** Containers of the image and two hosts beside them. A box that was sabotaged is thrown away. */
+/**
+ * For claims that don't wait for OpenClaw: it is then as on a box where it has only begun to start, but takes no processor
+ * from the attack. In a tree that isn't booted yet.
+ */
+const ASLEEP = `d=/run/systemd/system/openclaw.service.d; mkdir -p $d && printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/sleep infinity\\n' >$d/zz-asleep.conf`;
+
+type Kind = Pick<LayerClaim, 'front' | 'after'>;
+
+const same = (a: Kind, b: Kind) => a.front === b.front && a.after === b.after;
+
+/** Containers of the image and two hosts beside them. A box that was sabotaged is thrown away, or put back where a claim says how. */
 export class ContainerStage implements Stage {
   readonly kind = 'container';
   listening: string[] | undefined;
@@ -30,8 +41,10 @@ export class ContainerStage implements Stage {
   readonly #proxy: ContainerPeer;
   readonly #owners: Record<FrontMode, Owner>;
   readonly #before: BeforeBoot | undefined;
-  /** The next box, of the front that was asked for last. */
-  #spare: { front: FrontMode; box: Promise<ContainerTarget> } | undefined;
+  /** The next box, of the kind that was asked for last. */
+  #spare: { kind: Kind; box: Promise<ContainerTarget> } | undefined;
+  /** One that was attacked and put back. */
+  #mended: { front: FrontMode; box: ContainerTarget } | undefined;
 
   private constructor(
     root: string,
@@ -66,9 +79,29 @@ export class ContainerStage implements Stage {
     return new ContainerStage(root, tag, { network, attacker, proxy }, owners, before);
   }
 
-  /** Runs one claim on a box that nothing was done to yet, and throws the box away: its sabotage spoils it. */
+  /** Runs one claim on a box that nothing was done to yet, or on one that was put back. */
   async run(claim: LayerClaim, hold?: Hold): Promise<ClaimResult> {
-    const target = await this.#take(claim.front);
+    const target = (claim.touches && this.#takeMended(claim.front)) ?? (await this.#prepare(claim));
+    let mended = false;
+    try {
+      const peers = { attacker: this.#attacker, proxy: this.#proxy };
+      const result = await runClaim(claim, { root: this.#root, target, peers });
+      await hold?.(target, result);
+      if (claim.touches && result.ok && !hold) {
+        await mendGate(target);
+        this.#mended = { front: claim.front, box: target };
+        mended = true;
+      }
+      return result;
+    } finally {
+      if (!mended) await target.close();
+    }
+  }
+
+  async #prepare(claim: LayerClaim): Promise<ContainerTarget> {
+    // The proxy holds one box's code.
+    await this.#dropMended();
+    const target = await this.#take(claim);
     try {
       const said = await waitForLine(target, /clawdy: bundle end/);
       await this.#owners[claim.front].equip(this.#proxy, said, LAUNCH_ID, INSTANCE_ID);
@@ -77,18 +110,24 @@ export class ContainerStage implements Stage {
         await stopChecks(target);
         this.listening ??= await listeningOn(target);
       }
-      const peers = { attacker: this.#attacker, proxy: this.#proxy };
-      const result = await runClaim(claim, { root: this.#root, target, peers });
-      await hold?.(target, result);
-      return result;
-    } finally {
+      if (claim.touches) await keepGate(target);
+      return target;
+    } catch (error) {
       await target.close();
+      throw error;
     }
+  }
+
+  #takeMended(front: FrontMode): ContainerTarget | undefined {
+    if (this.#mended?.front !== front) return undefined;
+    const { box } = this.#mended;
+    this.#mended = undefined;
+    return box;
   }
 
   /** A claim's attack on a box that lacks the claim's layer. @throws BuildError where such a box closes itself. */
   async runWithout(claim: LayerClaim): Promise<Absence> {
-    const target = await this.#take(claim.front);
+    const target = await this.#take(claim);
     try {
       await waitForLine(target, /clawdy: ready/);
       if (claim.after === 'live') {
@@ -109,19 +148,27 @@ export class ContainerStage implements Stage {
     }
   }
 
-  /** The next box boots while this one is attacked. */
-  async #take(front: FrontMode): Promise<ContainerTarget> {
-    const spare = this.#spare?.front === front ? this.#spare.box : this.#start(front);
-    if (this.#spare?.front !== front) await this.#dropSpare();
-    const target = await spare;
-    this.#spare = { front, box: this.#start(front) };
-    // A spare that fails to boot is reported by the claim that takes it.
-    this.#spare.box.catch(() => undefined);
-    return target;
+  /** The next box boots while this one is attacked, where one will be needed. */
+  async #take({ front, after, touches }: LayerClaim): Promise<ContainerTarget> {
+    const kind = { front, after };
+    const fits = this.#spare && same(this.#spare.kind, kind);
+    if (!fits) await this.#dropSpare();
+    const box = await (this.#spare?.box ?? this.#start(kind));
+    this.#spare = undefined;
+    if (!touches) {
+      this.#spare = { kind, box: this.#start(kind) };
+      // A spare that fails to boot is reported by the claim that takes it.
+      this.#spare.box.catch(() => undefined);
+    }
+    return box;
   }
 
-  #start(front: FrontMode): Promise<ContainerTarget> {
-    const commands = [this.#before?.command, ...(front === 'cloudflare' ? [playCloudflare(this.#proxy)] : [])];
+  #start({ front, after }: Kind): Promise<ContainerTarget> {
+    const commands = [
+      this.#before?.command,
+      ...(after === 'ready' ? [ASLEEP] : []),
+      ...(front === 'cloudflare' ? [playCloudflare(this.#proxy)] : []),
+    ];
     const command = commands.filter(Boolean).join(' && ');
     return ContainerTarget.boot({
       image: this.#tag,
@@ -138,8 +185,15 @@ export class ContainerStage implements Stage {
     await (await spare?.box.catch(() => undefined))?.close();
   }
 
+  async #dropMended(): Promise<void> {
+    const mended = this.#mended;
+    this.#mended = undefined;
+    await mended?.box.close();
+  }
+
   async close(): Promise<void> {
     await this.#dropSpare();
+    await this.#dropMended();
     await this.#attacker.close();
     await this.#proxy.close();
     await this.#network.close();
