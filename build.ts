@@ -19,6 +19,7 @@ import { doctorCommand, setupCommand } from './src/cli/prerequisites.ts';
 import { promoteCommand } from './src/cli/promote.ts';
 import { pruneCommand } from './src/cli/prune.ts';
 import { publishCommand } from './src/cli/publish.ts';
+import { replaceCommand } from './src/cli/replace.ts';
 import { rotateCommand } from './src/cli/rotate.ts';
 import { shellCommand } from './src/cli/shell.ts';
 import { testCommand } from './src/cli/test.ts';
@@ -45,6 +46,7 @@ for (const command of [
   promoteCommand(root),
   pruneCommand(root),
   launchCommand(root),
+  replaceCommand(),
   opsCommand(),
   rotateCommand(),
   keysCommand(),

@@ -1,13 +1,12 @@
 import { mkdirSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { boxOf } from '../keys/box.ts';
 import { KeyJournal } from '../keys/journal.ts';
 import { type Caps, openRouterKeys } from '../keys/openrouter.ts';
 import { type Box, capsOf, disableKeys, revokeKeys, rotateKey } from '../keys/rotate.ts';
 import { keysDir } from '../launch/places.ts';
 import { type InstanceRecord, listRecords } from '../launch/records.ts';
-import { ask } from '../ops/channel.ts';
 import { type FleetOptions, fleetOptions, overFleet, tell } from '../ops/fleet.ts';
-import { status } from '../ops/status.ts';
 import { inputError, renderError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 import { lockFolders } from '../publish/lock.ts';
@@ -68,7 +67,11 @@ export function keysCommand(): Command {
     (options: Options) => bring(options, false),
   );
   change('disable', 'disable the keys; the next rotation brings another').action((options: Options) =>
-    act(options, 'disable', (box) => disableKeys(openRouterKeys(), box)),
+    act(options, 'disable', async (box) => {
+      const disabled = await disableKeys(openRouterKeys(), box);
+      if (!disabled) throw inputError('keys', `${box.id} has no key that works`, 'npm run -s keys -- list');
+      return disabled;
+    }),
   );
   change('revoke', 'delete the keys at OpenRouter, then take them from the instances').action((options: Options) =>
     act(options, 'revoke', (box) => revokeKeys(openRouterKeys(), box)),
@@ -135,17 +138,6 @@ function instancesOf({ user, instance }: Options): InstanceRecord[] {
   const found = records.filter((one) => one.user === user && (!instance || one.instance_id === instance));
   if (found.length > 0) return found;
   throw inputError('keys', `${user} has no ${instance ?? 'instance'} here`, 'npm run -s launch -- list');
-}
-
-function boxOf(record: InstanceRecord): Box {
-  return {
-    id: record.instance_id,
-    user: record.user,
-    set: async (key) => {
-      await ask(record, 'set-openrouter-key', { key });
-    },
-    digest: async () => (await status(record)).openrouterKeyDigest ?? null,
-  };
 }
 
 async function list({ user, json }: { user?: string; json: boolean }): Promise<void> {

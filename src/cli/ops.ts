@@ -16,7 +16,7 @@ interface Options extends FleetOptions {
 }
 
 /** Verbs that only look. */
-const LOOKS = new Set(['status', 'logs', 'selfcheck', 'diagnostics', 'bans']);
+const LOOKS = new Set(['status', 'logs', 'selfcheck', 'diagnostics', 'bans', 'tell']);
 
 const EXAMPLES = `
 Examples:

@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { Argument, Command } from 'commander';
 import { parse } from 'yaml';
+import { cacheRoot } from '../plan/cache.ts';
 import { EXIT, inputError, renderError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 import { start } from '../process/run.ts';
@@ -140,7 +141,8 @@ async function runFiles(
   const flags = suite === 'unit' ? [] : atOnce ? [`--concurrency=${atOnce}`] : ['--concurrency=1', '--serial'];
   const child = start('ava', ['--tap', ...flags, ...files], {
     cwd: root,
-    env: { CLAWDY_FULL: full ? '1' : '' },
+    // Each file is a process of its own: what one has compiled the next needn't.
+    env: { CLAWDY_FULL: full ? '1' : '', NODE_COMPILE_CACHE: join(cacheRoot(), 'compiled') },
     stdin: 'ignore',
     stderr: 'inherit',
     buffer: false,

@@ -5,6 +5,9 @@ import { BuildError } from '../process/errors.ts';
 
 const MAX_PARTS = Math.ceil((Math.ceil(BUNDLE_LIMIT / 3) * 4) / BUNDLE_LINES.chunk);
 
+/** After a bundle that can't be read, its repeat comes within this: REPEAT_AFTER_S in boot/enrol is 20 s. */
+const REPEAT_LIMIT_MS = 120_000;
+
 /**
  * Finds the sealed bundle among all that a serial console said. Lines of others in between, repeats, and whatever
  * precedes `clawdy:` don't matter; a line that was garbled counts as missing and may come whole in a repeat.
@@ -40,6 +43,20 @@ export function bundleFromConsole(text: string): Buffer | undefined {
   }
   if (fault) throw refused(fault);
   return undefined;
+}
+
+/** Reads the bundle; one that came garbled may come whole in its repeat. */
+export function patientReader(): (text: string) => Buffer | undefined {
+  let since: number | undefined;
+  return (text) => {
+    try {
+      return bundleFromConsole(text);
+    } catch (error) {
+      since ??= Date.now();
+      if (Date.now() - since > REPEAT_LIMIT_MS) throw error;
+      return undefined;
+    }
+  };
 }
 
 function refused(why: string): BuildError {

@@ -1,3 +1,5 @@
+import type { Front } from './front.ts';
+
 /** What a launcher decides about an instance; the schema is docs/schemas/launch.schema.json. */
 export interface LaunchInputs {
   launchId: string;
@@ -10,16 +12,7 @@ export interface LaunchInputs {
   /** SSH public keys that reach the operators' channel. */
   opsKeys?: string[];
   /** How the gate is reached; undefined for an image without it. */
-  gate: GateInputs | undefined;
-}
-
-export interface GateInputs {
-  mode: 'direct';
-  /** Names, with a port where it isn't 443, under which people open the instance. */
-  hosts: string[];
-  users: string[];
-  /** Certificates that issue the proxy's, each as DER in base64, and where it calls from. */
-  direct: { clientCa: string[]; sources: string[] };
+  gate: Front | undefined;
 }
 
 export function launchJson({ gate, ...inputs }: LaunchInputs): Record<string, unknown> {

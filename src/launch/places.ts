@@ -55,3 +55,12 @@ export function edgeFile(): string {
 export function bansFile(): string {
   return join(xdg('XDG_STATE_HOME', '.local/state'), 'bans.json');
 }
+
+/** Journals of launches that haven't come to their end, and of replacements. */
+export function launchesDir(): string {
+  return join(xdg('XDG_STATE_HOME', '.local/state'), 'launches');
+}
+
+export function replacementsDir(): string {
+  return join(xdg('XDG_STATE_HOME', '.local/state'), 'replacements');
+}

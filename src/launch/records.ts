@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { AGENT, SSH_PORTS } from '../contract/box.ts';
 import { LAUNCH_ID } from '../contract/enrolment.ts';
 import { BuildError, inputError } from '../process/errors.ts';
+import { frontSchema, learningSchema } from './front.ts';
 import { checkId, INSTANCE_ID, instancesDir } from './places.ts';
 import { writeWhole } from './write-once.ts';
 
@@ -15,7 +16,22 @@ const recordSchema = z
   .strictObject({
     version: z.literal(1),
     /** `other`: launched by other means, and enrolled at the auth proxy. */
-    cloud: z.enum(['local', 'other']),
+    cloud: z.enum(['local', 'aws', 'hetzner', 'other']),
+    /** Where it runs, as its cloud names it, and the label of all that was made for it there; null of local and others. */
+    region: z.string().nullable().default(null),
+    run: z.string().nullable().default(null),
+    /** What its launch was given: a replacement gets the same. Null in records of before, and of others. */
+    launch: z
+      .strictObject({
+        size: z.string().nullable(),
+        user_keys: z.array(z.string()),
+        front: frontSchema.nullable(),
+        learning: learningSchema.default({ by: 'console' }),
+      })
+      .nullable()
+      .default(null),
+    /** The instance that it took the place of. */
+    replaces: z.string().regex(INSTANCE_ID).nullable().default(null),
     instance_id: z.string().regex(INSTANCE_ID, "isn't an instance's ID"),
     launch_id: z.string().regex(LAUNCH_ID),
     image_id: z.string().min(1),

@@ -57,7 +57,7 @@ export function renderLaunched(record: InstanceRecord, live = true): string {
     ...(curl && !live
       ? ['           (answered only once 443 opens: when OpenClaw runs and the live check has passed)']
       : []),
-    `  stop     ${LAUNCH} stop ${instance_id}`,
+    `  end      ${LAUNCH} destroy ${instance_id}`,
     '',
   ].join('\n');
 }

@@ -17,12 +17,14 @@ const PUBLIC =
 
 /**
  * The public key of a file, else ~/.ssh/id_ed25519.pub, else a pair made in `dir`.
- * @throws BuildError (input) when the file isn't one plain public key. Its content isn't repeated: it could be private.
+ * @param dir undefined: none is made.
+ * @throws BuildError (input) when the file isn't one plain public key, or there is none. Its content isn't repeated: it could be private.
  */
-export async function findSshKey(file: string | undefined, dir: string): Promise<SshKey> {
+export async function findSshKey(file: string | undefined, dir: string | undefined): Promise<SshKey> {
   const own = join(homedir(), '.ssh', 'id_ed25519.pub');
   if (file !== undefined) return readPublic(resolve(file));
   if (existsSync(own)) return readPublic(own);
+  if (!dir) throw inputError('ssh key', `there is no ${own}`, 'name your public key: --ssh-key');
   const made = join(dir, 'id_ed25519');
   await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'clawdy', '-f', made], { step: 'ssh key' });
   return readPublic(`${made}.pub`);

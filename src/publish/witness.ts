@@ -1,16 +1,17 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import type { Cloud, Job, Probe, Registered } from '../clouds/cloud.ts';
 import { type Bundle, VERDICTS } from '../contract/enrolment.ts';
 import { makeClientCa } from '../launch/client-ca.ts';
 import { bundleFromConsole } from '../launch/console-bundle.ts';
-import { type GateInputs, launchJson, userDataOf } from '../launch/launch-json.ts';
+import { type Following, follow } from '../launch/follow.ts';
+import type { Front } from '../launch/front.ts';
+import { launchJson, userDataOf } from '../launch/launch-json.ts';
 import { openBundle } from '../launch/open-bundle.ts';
 import { findSshKey } from '../launch/ssh-key.ts';
 import { workFolder } from '../plan/work-folder.ts';
 import { BuildError } from '../process/errors.ts';
-import { lastLine, lastLines, run } from '../process/run.ts';
+import { lastLines, run } from '../process/run.ts';
 
 /** The image itself failed: not a passing fault of the cloud's. What was published of it is taken back. */
 export class Unfit extends BuildError {}
@@ -54,7 +55,13 @@ export async function witness(
     probe = await cloud.boot(job, registered, { userData, sshKey: key.file, work });
     const { instanceId } = probe;
     const startedAt = performance.now();
-    const sealed = await follow(probe, job, 'its sealed bundle', patience.bundleMs, patience.pollMs, bundleOf);
+    const following: Omit<Following, 'what' | 'limitMs'> = {
+      heard: () => (probe as Probe).transcript(),
+      pollMs: patience.pollMs,
+      detail: job.detail,
+      fail: unfit,
+    };
+    const sealed = await follow({ ...following, what: 'its sealed bundle', limitMs: patience.bundleMs }, bundleOf);
     const bundle = await openBundle(sealed, { identity, token, launchId, instanceId, isTaken: () => false }).catch(
       (error: BuildError) => {
         throw new Unfit(
@@ -69,7 +76,7 @@ export async function witness(
     const shown = probe.hostKey?.();
     if (shown !== undefined && shown !== bundle.ssh.hostKeys[0])
       throw unfit('another host key answered than the box has: somebody stands in between', 'publish from elsewhere');
-    await follow(probe, job, 'its live checks', patience.liveMs, patience.pollMs, (text) =>
+    await follow({ ...following, what: 'its live checks', limitMs: patience.liveMs }, (text) =>
       VERDICTS.live.test(text) ? true : undefined,
     );
     return { bundle, bootSeconds: Math.round((performance.now() - startedAt) / 1000) };
@@ -81,7 +88,7 @@ export async function witness(
 }
 
 /** So that the gate starts and is checked too; 443 opens for an address that nobody has (RFC 5737), by a CA that is forgotten. */
-async function gateOf(work: string): Promise<GateInputs> {
+async function gateOf(work: string): Promise<Front> {
   const { caDer } = await makeClientCa(work);
   return {
     mode: 'direct',
@@ -103,30 +110,6 @@ function bundleOf(text: string): Buffer | undefined {
     return bundleFromConsole(text);
   } catch {
     return undefined;
-  }
-}
-
-/** Reads what the box says until `inspect` has what it wants. */
-async function follow<T>(
-  probe: Probe,
-  job: Job,
-  what: string,
-  limitMs: number,
-  pollMs: number,
-  inspect: (text: string) => T | undefined,
-): Promise<T> {
-  const until = Date.now() + limitMs;
-  let text = '';
-  for (;;) {
-    text = await probe.transcript();
-    const found = inspect(text);
-    if (found !== undefined) return found;
-    const reason = VERDICTS.closed.exec(text)?.groups?.reason;
-    if (reason !== undefined) throw unfit(`the box stays closed: ${reason}`, 'mend the image; verify it again', text);
-    if (Date.now() > until)
-      throw unfit(`${what} didn't come in ${Math.round(limitMs / 60_000)} min`, 'read what it said', text);
-    job.detail(`waiting for ${what}${text ? `: ${lastLine(text)}` : ''}`);
-    await sleep(pollMs);
   }
 }
 

@@ -52,7 +52,7 @@ const recordFile = () => join(instances(), readdirSync(instances()).find((name) 
 
 test.after.always(async () => {
   for (const name of existsSync(instances()) ? readdirSync(instances()) : []) {
-    if (name.endsWith('.json')) await launch(`stop --yes ${name.slice(0, -'.json'.length)}`);
+    if (name.endsWith('.json')) await launch(`destroy --yes ${name.slice(0, -'.json'.length)}`);
   }
   rmSync(home, { recursive: true, force: true });
 });
@@ -141,12 +141,12 @@ if (hasGate(imageUnderTest())) {
   });
 }
 
-test.serial('stop shuts the guest down and leaves nothing', async (t) => {
+test.serial('destroy shuts the guest down and leaves nothing', async (t) => {
   const { qemu } = record;
-  const asked = await launch(`stop ${launched.instance_id} </dev/null`);
+  const asked = await launch(`destroy ${launched.instance_id} </dev/null`);
   t.is(asked.code, 3, 'it asks first');
   t.true(isAlive(qemu));
-  const { code, stderr } = await launch(`stop --yes ${launched.instance_id}`);
+  const { code, stderr } = await launch(`destroy --yes ${launched.instance_id}`);
   t.is(code, 0, stderr);
   t.false(isAlive(qemu));
   t.deepEqual(readdirSync(instances()), []);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stripVTControlCharacters } from 'node:util';
-import { VERDICTS } from '../../src/contract/enrolment.ts';
+import { type Bundle, VERDICTS } from '../../src/contract/enrolment.ts';
 import { run, start } from '../../src/process/run.ts';
 import { BUNDLE, consoleLines, envelope, seal } from '../unit/launch-fixture.ts';
 import type { Hypervisor, Machine } from './fake.ts';
@@ -72,13 +72,18 @@ async function record(disk: string, into: string): Promise<void> {
 /** What the machine says, with the bundle that the image it names would seal for that user-data. */
 export async function withBundle(
   said: string,
-  { instanceId, userData, hostKey }: { instanceId: string; userData: string; hostKey: string },
+  {
+    instanceId,
+    userData,
+    hostKey,
+    ...more
+  }: { instanceId: string; userData: string; hostKey: string } & Partial<Bundle>,
 ): Promise<string> {
   const imageId = /clawdy: image (\S+),/.exec(said)?.[1];
   const config = JSON.parse(userData.replace(/^#cloud-config\n/, '')) as { write_files: [{ content: string }] };
   const { launchId, token, recipient } = JSON.parse(config.write_files[0].content) as Record<string, string>;
   if (!imageId || !token || !recipient) return said;
-  const body = { ...BUNDLE, launchId, instanceId, imageId, ssh: { ...BUNDLE.ssh, hostKeys: [hostKey] } };
+  const body = { ...BUNDLE, launchId, instanceId, imageId, ssh: { ...BUNDLE.ssh, hostKeys: [hostKey] }, ...more };
   const lines = consoleLines(await seal(await envelope(body, token), recipient));
   return said.replace('clawdy: live ok', `${lines.join('\n')}\nclawdy: live ok`);
 }

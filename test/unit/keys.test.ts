@@ -130,7 +130,7 @@ test('disabled keys work no more until the next rotation; revoked ones are gone,
     await rotateKey(api, box, options);
     t.is(await disableKeys(api, box), 1);
     t.deepEqual(usable(fake), []);
-    await t.throwsAsync(disableKeys(api, box), { message: /has no key that works/ });
+    t.is(await disableKeys(api, box), 0);
     await rotateKey(api, box, options);
     t.is(usable(fake).length, 1);
     // A box that is away keeps nothing that works.

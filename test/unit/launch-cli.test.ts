@@ -85,7 +85,7 @@ test.serial(
     t.true(existsSync(join(one.dir, id, 'id_ed25519')));
     rmSync(record);
     mkdirSync(join(one.dir, 'local-kept'));
-    const { code, stderr } = await launch(['stop', id, '--yes'], env).ended;
+    const { code, stderr } = await launch(['destroy', id, '--yes'], env).ended;
     t.is(code, 0, stderr);
     t.is(stderr, `${id}: its launch was killed; what was left of it is removed\n`);
     t.deepEqual(readdirSync(one.dir), ['local-kept']);
@@ -163,10 +163,10 @@ const usage: [string[], number, RegExp][] = [
   [['--image', '/nowhere'], 3, /holds no image/],
   [['--image', image, '--user', 'a b'], 3, /isn't a name that the gate takes/],
   [['--image', image, '--ssh-key', '/nowhere.pub'], 3, /isn't one SSH public key/],
-  [['stop', '../x', '--yes'], 3, /isn't an instance's ID/],
-  [['stop', 'local-1', '--yes'], 3, /no instance is called local-1/],
+  [['destroy', '../x', '--yes'], 3, /isn't an instance's ID/],
+  [['destroy', 'local-1', '--yes'], 3, /no instance is called local-1/],
   [['header', '/etc/passwd'], 3, /isn't an instance's ID/],
-  [['stop'], 2, /missing required argument/],
+  [['destroy'], 2, /missing required argument/],
   [['list', '--unknown'], 2, /unknown option/],
 ];
 for (const [words, code, reason] of usage) {

@@ -45,16 +45,16 @@ async function boot(words: string[], changed: Partial<Bundle>, hostKey = HOST_KE
 }
 
 test.serial(
-  'a sound box is launched; its code comes by a pipe from the operator’s key alone; stop ends it',
+  'a sound box is launched; its code comes by a pipe from the operator’s key alone; destroy ends it',
   async (t) => {
     const { one, pid, id, code, stdout, stderr } = await boot(['--image', plain, '--json'], {});
     t.is(code, 0, stderr);
     t.like(JSON.parse(stdout), { instance_id: id, image_id: BUNDLE.imageId, gate_url: null });
     t.deepEqual(readdirSync(one.dir).sort(), [id, `${id}.json`]);
-    t.false(readdirSync(join(one.dir, id)).includes('owner.json'), 'nothing but stop removes it now');
+    t.false(readdirSync(join(one.dir, id)).includes('owner.json'), 'nothing but destroy removes it now');
     const again = (words: string[]) => launcher.launch(words, { HOME: one.home }).ended;
     t.is((await again(['header', id])).stdout, `X-Clawdy-Code: ${BUNDLE.code}\n`);
-    t.like(await again(['stop', id, '--yes']), { code: 0, stdout: '' });
+    t.like(await again(['destroy', id, '--yes']), { code: 0, stdout: '' });
     t.true(await gone(one.dir, pid));
   },
 );

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { stopLocal } from '../../src/launch/local/stop.ts';
+import { destroyLocal } from '../../src/launch/local/stop.ts';
 import { instancesDir, machineDir } from '../../src/launch/places.ts';
 import { writeRecord } from '../../src/launch/records.ts';
 import { identify, type ProcessIdentity } from '../../src/process/guarded.ts';
@@ -53,7 +53,7 @@ for (const [what, behaviour, wanted] of [
     const id = `local-${behaviour || 'stays'}`;
     const { child, record } = await instance(id, behaviour);
     const ended = ending(child);
-    await stopLocal(record, new Progress(), LIMITS);
+    await destroyLocal(record, new Progress(), LIMITS);
     t.deepEqual(await ended, [...wanted]);
     t.deepEqual(left(id), []);
   });
@@ -63,7 +63,7 @@ test('a QEMU that stands still is ended', async (t) => {
   const { child, record } = await instance('local-still', '');
   const ended = ending(child);
   child.kill('SIGSTOP');
-  await stopLocal(record, new Progress(), LIMITS);
+  await destroyLocal(record, new Progress(), LIMITS);
   t.deepEqual(await ended, [null, 'SIGKILL']);
 });
 
@@ -72,7 +72,7 @@ test('of an instance that is off already, what it left is removed', async (t) =>
   const qemu = identify(child.pid as number) as ProcessIdentity;
   child.kill('SIGKILL');
   await ending(child);
-  await stopLocal(remember('local-off', qemu, '/nowhere').record, new Progress(), LIMITS);
+  await destroyLocal(remember('local-off', qemu, '/nowhere').record, new Progress(), LIMITS);
   t.deepEqual(left('local-off'), []);
 });
 
@@ -80,7 +80,7 @@ test('a later process with the number of its QEMU isn’t touched', async (t) =>
   const child = spawn('sleep', ['60']);
   const other = identify(child.pid as number) as ProcessIdentity;
   const qemu = { ...other, start_ticks: other.start_ticks - 1 };
-  await stopLocal(remember('local-reused', qemu, '/nowhere').record, new Progress(), LIMITS);
+  await destroyLocal(remember('local-reused', qemu, '/nowhere').record, new Progress(), LIMITS);
   t.deepEqual(left('local-reused'), []);
   t.deepEqual(identify(child.pid as number), other);
   child.kill('SIGKILL');

@@ -1,19 +1,18 @@
-import { randomBytes, randomUUID } from 'node:crypto';
 import { rmSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { VERDICTS } from '../../contract/enrolment.ts';
 import { GATE_PORT } from '../../contract/gate.ts';
 import type { ImageManifest } from '../../manifest/image.ts';
 import { BuildError } from '../../process/errors.ts';
 import type { Progress } from '../../process/progress.ts';
 import { makeClientCa } from '../client-ca.ts';
-import { bundleFromConsole } from '../console-bundle.ts';
-import { launchJson, userDataOf } from '../launch-json.ts';
+import { patientReader } from '../console-bundle.ts';
+import type { Front } from '../front.ts';
 import { openBundle } from '../open-bundle.ts';
-import { encryptTo, loadOperator } from '../operator.ts';
-import { loadOpsKey } from '../ops-key.ts';
-import { type InstanceRecord, isTaken, removeRecord, writeRecord } from '../records.ts';
-import { findSshKey } from '../ssh-key.ts';
+import { encryptTo } from '../operator.ts';
+import { prepareLaunch } from '../prepare.ts';
+import { type InstanceRecord, removeRecord, writeRecord } from '../records.ts';
+import { findSshKey, type SshKey } from '../ssh-key.ts';
 import { holdPort } from './free-port.ts';
 import { checkGate } from './gate.ts';
 import { checkHostKey } from './host-key.ts';
@@ -31,20 +30,33 @@ const GATE_LAYER = '02-auth-code';
  * box's own limit for its live check is 30 minutes.
  */
 const LIMITS = { bundle: 15 * 60_000, live: 30 * 60_000 } as const;
-/** After a bundle that can't be read, its repeat comes within this: REPEAT_AFTER_S in boot/enrol is 20 s. */
-const REPEAT_LIMIT_MS = 120_000;
 
 export interface LocalLaunch {
-  image: ImageManifest;
-  /** Folder of the image. */
-  imageDir: string;
-  sshKey: string | undefined;
+  image: LocalImage;
+  /** File of the public key that may log in, or the keys of an instance that this one takes the place of. */
+  sshKey: string | undefined | Keys;
   /** Whom the gate is told. */
   user: string;
   /** Wait until OpenClaw answers and the box's live check has passed. */
   wait: boolean;
   /** A launch that fails leaves its folder. */
   keep: boolean;
+  /** The instance that this one takes the place of. */
+  replaces?: string;
+}
+
+/** What of an image a launch here needs, whether it was baked here or published to this computer's store. */
+export interface LocalImage {
+  id: string;
+  /** Its qcow2, absolute; stays under the instance's own. */
+  disk: string;
+  gate: boolean;
+}
+
+/** Who may log in, and the private half where it is known. */
+export interface Keys {
+  userKeys: string[];
+  privateFile: string | undefined;
 }
 
 /** Whether an image lets anyone reach OpenClaw from outside. */
@@ -70,7 +82,7 @@ export async function launchLocal(options: LocalLaunch, progress: Progress): Pro
       bootMachine({
         id,
         dir,
-        image: resolve(options.imageDir, 'disk.qcow2'),
+        image: options.image.disk,
         userData: launch.userData,
         keepDir: options.keep,
       }),
@@ -118,44 +130,27 @@ function withoutLog(error: unknown, dir: string): unknown {
 
 type Prepared = Awaited<ReturnType<typeof prepare>>;
 
-async function prepare(id: string, dir: string, options: LocalLaunch) {
-  const operator = await loadOperator();
-  const key = await findSshKey(options.sshKey, dir);
-  const opsKey = await loadOpsKey();
-  const launchId = randomUUID();
-  // A record that can't be read ends the launch now, not when the bundle has come.
-  isTaken(launchId);
-  const token = randomBytes(32).toString('base64url');
-  const gate = hasGate(options.image) ? { port: await holdPort(), client: await makeClientCa(dir) } : undefined;
-  const launch = launchJson({
-    launchId,
-    recipient: operator.recipient,
-    token,
-    userKeys: [key.publicKey],
-    opsKeys: [opsKey.publicKey],
-    gate: gate && {
-      mode: 'direct',
-      hosts: [`${HOST}:${gate.port.port}`],
-      users: [options.user],
-      direct: { clientCa: [gate.client.caDer], sources: [FORWARDER] },
-    },
-  });
-  return {
-    operator,
-    key,
-    opsKey,
-    gate,
-    userData: userDataOf(launch),
-    expected: { identity: operator.identity, token, launchId, instanceId: id, isTaken },
+async function prepare(id: string, dir: string, { sshKey, image, user }: LocalLaunch) {
+  const keys = typeof sshKey === 'object' ? sshKey : keysOf(await findSshKey(sshKey, dir));
+  const gate = image.gate ? { port: await holdPort(), client: await makeClientCa(dir) } : undefined;
+  const front: Front | undefined = gate && {
+    mode: 'direct',
+    hosts: [`${HOST}:${gate.port.port}`],
+    users: [user],
+    direct: { clientCa: [gate.client.caDer], sources: [FORWARDER] },
   };
+  const { expected, ...prepared } = await prepareLaunch(keys.userKeys, front);
+  return { ...prepared, keys, gate, expected: { ...expected, instanceId: id } };
 }
+
+const keysOf = ({ publicKey, privateFile }: SshKey): Keys => ({ userKeys: [publicKey], privateFile });
 
 /** Waits for the bundle, opens it, opens the ways that it names and looks at who answers there. */
 async function enrol(
   id: string,
   dir: string,
   machine: LocalMachine,
-  { operator, key, opsKey, gate, expected }: Prepared,
+  { operator, keys, opsKey, gate, expected }: Prepared,
   options: LocalLaunch,
   progress: Progress,
 ): Promise<InstanceRecord> {
@@ -202,7 +197,7 @@ async function enrol(
         port,
         host_key: hostKey,
         guest_port: bundle.ssh.port,
-        identity_file: key.privateFile ?? null,
+        identity_file: keys.privateFile ?? null,
       },
       ops_identity_file: opsKey.privateFile,
       instance_key_next: null,
@@ -212,25 +207,14 @@ async function enrol(
       client_certificate: gate?.client.certificate ?? null,
       client_key: gate?.client.key ?? null,
       user: options.user,
+      ...{ region: null, run: null, replaces: options.replaces ?? null },
+      // Its front is made anew each time: the gate's port here is another.
+      launch: { size: null, user_keys: keys.userKeys, front: null, learning: { by: 'console' } },
       code_encrypted: await encryptTo(operator.recipient, bundle.code),
       qemu: { ...guarded.identity, qmp: machine.qmpPath },
       disk: machine.disk,
     };
   });
-}
-
-/** Reads the bundle; one that came garbled may come whole in its repeat. */
-function patientReader(): (text: string) => Buffer | undefined {
-  let since: number | undefined;
-  return (text) => {
-    try {
-      return bundleFromConsole(text);
-    } catch (error) {
-      since ??= Date.now();
-      if (Date.now() - since > REPEAT_LIMIT_MS) throw error;
-      return undefined;
-    }
-  };
 }
 
 /** Follows the console until `inspect` has what it wants; `clawdy: closed: …` ends it at once, with that reason. */

@@ -8,9 +8,11 @@ import { lastLines, run } from '../../process/run.ts';
 import { Console } from '../../verify/lab/console.ts';
 import { CONSOLE_FILE, MEMORY_MIB, machineArgs, SOCKETS } from '../../verify/lab/qemu-args.ts';
 import { Qmp } from '../../verify/lab/qmp.ts';
-import { writeSeed } from '../../verify/lab/seed.ts';
+import { SEED_FILE, writeSeed } from '../../verify/lab/seed.ts';
 import { machineDir } from '../places.ts';
 import { own } from './owner.ts';
+
+const DISK = 'disk.qcow2';
 
 /** A unix socket's path has at most 107 characters: unix(7). */
 const SOCKET_PATH_MAX = 107;
@@ -56,46 +58,45 @@ export interface LocalMachine {
   disk: string;
 }
 
-/**
- * Switches on a machine on an overlay of an image's disk. It dies with this process until `guarded.keep()`.
- *
- * @param options.image disk of the image, qcow2; only ever the overlay's backing file.
- * @param options.keepDir what is in `dir` stays when the machine is ended.
- */
-export async function bootMachine(options: {
+export interface NewMachine {
   id: string;
   dir: string;
+  /** Disk of the image, qcow2; only ever the overlay's backing file. */
   image: string;
   userData: string;
+  /** What is in `dir` stays when the machine is ended before `guarded.keep()`. */
   keepDir: boolean;
-}): Promise<LocalMachine> {
-  const { id, dir, image } = options;
-  const disk = join(dir, 'disk.qcow2');
+}
+
+/** 52:54:00 is QEMU's range of locally made addresses. Each machine is alone on its network. */
+const MAC = '52:54:00:78:60:01';
+
+/** Switches on a new machine on an overlay of an image's disk. It dies with this process until `guarded.keep()`. */
+export async function bootMachine({ id, dir, image, userData, keepDir }: NewMachine): Promise<LocalMachine> {
+  const disk = join(dir, DISK);
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', image, disk], { step: 'launch' });
-  // 52:54:00 is QEMU's range of locally made addresses. Each machine is alone on its network.
-  const mac = '52:54:00:78:60:01';
-  const seed = await writeSeed(dir, {
-    instanceId: id,
-    hostname: id,
-    mac,
-    network: 'dhcp',
-    userData: options.userData,
-  });
+  await writeSeed(dir, { instanceId: id, hostname: id, mac: MAC, network: 'dhcp', userData });
   rmSync(join(dir, 'seed'), { recursive: true });
+  return switchOn({ id, dir, keepDir });
+}
+
+/** Switches on a machine whose disk and seed are there. */
+export async function switchOn({ id, dir, keepDir }: Omit<NewMachine, 'image' | 'userData'>): Promise<LocalMachine> {
+  const disk = join(dir, DISK);
   const hardware = {
     accelerator: await probeAccelerator(),
     memoryMiB: MEMORY_MIB,
     firmware: 'bios' as const,
     overlay: disk,
-    seed,
-    mac,
+    seed: join(dir, SEED_FILE),
+    mac: MAC,
     work: dir,
     uuid: randomUUID(),
   };
   const log = join(dir, 'qemu.log');
   // Without IPv6: the forwards are IPv4's, and the guest would find no way out.
   const args = [...machineArgs(hardware, 'user,ipv6=off'), '-name', id, '-sandbox', SANDBOX];
-  const folder = options.keepDir ? undefined : dir;
+  const folder = keepDir ? undefined : dir;
   let guarded: Guarded | undefined;
   try {
     guarded = await startGuarded('qemu-system-x86_64', args, { log, folder });
@@ -110,7 +111,7 @@ export async function bootMachine(options: {
     if (cause instanceof BuildError && cause.exitCode === EXIT.prerequisite) throw cause;
     throw new BuildError('launch', 'QEMU did not start', 'npm run doctor tries what it needs', {
       tail: said || (cause instanceof BuildError ? cause.tail : undefined),
-      log: options.keepDir ? log : undefined,
+      log: keepDir ? log : undefined,
       cause,
     });
   }

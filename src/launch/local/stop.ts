@@ -10,13 +10,23 @@ import { type InstanceRecord, removeRecord } from '../records.ts';
 /** Milliseconds: an emulated guest takes up to half a minute to stop all its services. */
 const LIMITS = { answer: 10_000, powerdown: 120_000, quit: 10_000 };
 
-/**
- * Ends an instance for good: its machine, its disk, its record (of one that was launched by other means the record alone), in this order, so that a stop can be repeated. A QEMU that
- * doesn't answer, or answers and stays, is killed.
- */
-export async function stopLocal(record: InstanceRecord, progress: Progress, limits = LIMITS): Promise<void> {
-  const { instance_id: id, qemu } = record;
+/** Shuts a machine down; its disk and record stay. One that is off already is fine. A QEMU that doesn't answer is killed. */
+export async function stopLocal(
+  { instance_id: id, qemu }: InstanceRecord,
+  progress: Progress,
+  limits = LIMITS,
+): Promise<void> {
   if (qemu) await endMachine(id, qemu, progress, limits);
+}
+
+/** Ends an instance of this computer for good: its machine, its disk, its record, in this order, so that it can be repeated. */
+export async function destroyLocal(record: InstanceRecord, progress: Progress, limits = LIMITS): Promise<void> {
+  await stopLocal(record, progress, limits);
+  forget(record.instance_id);
+}
+
+/** Removes an instance's record, and what lies beside it. */
+export function forget(id: string): void {
   rmSync(machineDir(id), { recursive: true, force: true });
   removeRecord(id);
 }

@@ -14,6 +14,9 @@ export interface SeedInputs {
   metaData?: Record<string, unknown> | undefined;
 }
 
+/** Name of the seed's file in its folder. */
+export const SEED_FILE = 'seed.iso';
+
 /**
  * Writes a NoCloud seed (https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html): what a cloud's metadata
  * service would say, as an ISO labelled `cidata`.
@@ -31,7 +34,7 @@ export async function writeSeed(dir: string, inputs: SeedInputs): Promise<string
   writeFileSync(join(files, 'meta-data'), `${JSON.stringify(metaData)}\n`);
   writeFileSync(join(files, 'user-data'), inputs.userData ?? '');
   writeFileSync(join(files, 'network-config'), `${JSON.stringify(network)}\n`);
-  const iso = join(dir, 'seed.iso');
+  const iso = join(dir, SEED_FILE);
   const args = ['-as', 'mkisofs', '-quiet', '-V', 'cidata', '-J', '-r', '-o', iso, files];
   await run('xorriso', args, { step: 'seed' });
   return iso;

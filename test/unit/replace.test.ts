@@ -1,0 +1,214 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { replacementsDir } from '../../src/launch/places.ts';
+import { type InstanceRecord, listRecords, readRecord, removeRecord, writeRecord } from '../../src/launch/records.ts';
+import { BuildError } from '../../src/process/errors.ts';
+import { Progress } from '../../src/process/progress.ts';
+import { baseOf } from '../../src/replace/hands.ts';
+import { type Hands, replaceInstance, rollBack } from '../../src/replace/replace.ts';
+import { Killed, World } from '../fakes/memory-machines.ts';
+import { RECORD } from './launch-fixture.ts';
+
+const work = mkdtempSync(join(tmpdir(), 'clawdy-replace-'));
+process.env.XDG_STATE_HOME = work;
+test.after.always(() => rmSync(work, { recursive: true, force: true }));
+
+interface Box {
+  /** Whether its machine is on, and OpenClaw runs. */
+  on: boolean;
+  serves: boolean;
+  home: string;
+  key: boolean;
+}
+
+/** Boxes in memory: an owner works with the one that the slug leads to. */
+class Fleet {
+  readonly world = new World();
+  readonly boxes = new Map<string, Box>();
+  slug = 'old';
+  broken: string | undefined;
+  #last = 0;
+
+  constructor() {
+    for (const entry of readdirSync(work)) rmSync(join(work, entry), { recursive: true, force: true });
+    this.boxes.set('old', { on: true, serves: true, home: 'work and skills', key: true });
+    writeRecord({ ...RECORD, instance_id: 'old' });
+  }
+
+  /** Whether the owner has what works: the box that the slug leads to serves, and has a key. */
+  get serves(): boolean {
+    const box = this.boxes.get(this.slug);
+    return Boolean(box?.on && box.serves && box.key);
+  }
+
+  box({ instance_id: id }: InstanceRecord): Box {
+    const box = this.boxes.get(id);
+    if (!box) throw new BuildError('fleet', `${id} is gone`, '');
+    return box;
+  }
+
+  #call<T>(name: string, effect: () => T): Promise<T> {
+    return this.world.call(name, () => {
+      if (this.broken === name) throw new BuildError('fleet', `${name} fails`, '');
+      return effect();
+    });
+  }
+
+  readonly hands: Hands = {
+    launch: (old) =>
+      this.#call('launch', () => {
+        const id = `new-${++this.#last}`;
+        const record = { ...RECORD, instance_id: id, launch_id: id, user: old.user, replaces: old.instance_id };
+        this.boxes.set(id, { on: true, serves: true, home: '', key: false });
+        writeRecord(record);
+        return record;
+      }),
+    move: (old, next, documents) =>
+      this.#call('move', () => {
+        this.box(old).serves = false;
+        this.box(next).home = documents ? 'work' : this.box(old).home;
+        return { files: 1, bytes: 1, left: documents ? 1 : 0, examples: [] };
+      }),
+    bringKey: (from, to) =>
+      this.#call('key', () => {
+        this.box(to).key = true;
+        return this.box(from).key;
+      }),
+    retireKeys: (record) => this.#call('retire', () => void (this.box(record).key = false)),
+    check: (record) =>
+      this.#call('check', () => {
+        if (!this.box(record).serves) throw new BuildError('fleet', "it doesn't answer", '');
+      }),
+    lead: (_, to) => this.#call('lead', () => void (this.slug = to.instance_id)),
+    revive: (record) => this.#call('revive', () => void Object.assign(this.box(record), { on: true, serves: true })),
+    stop: (record) => this.#call('stop', () => void Object.assign(this.box(record), { on: false, serves: false })),
+    destroy: (record) =>
+      this.#call('destroy', () => {
+        this.boxes.delete(record.instance_id);
+        removeRecord(record.instance_id);
+      }),
+  };
+
+  replace(suspect = false) {
+    return replaceInstance(readRecord('old'), { suspect }, this.hands, new Progress());
+  }
+
+  back(id: string) {
+    return rollBack(readRecord(id), this.hands, new Progress());
+  }
+}
+
+const noted = () => (existsSync(replacementsDir()) ? readdirSync(replacementsDir()) : []);
+const ids = () =>
+  listRecords()
+    .records.map(({ instance_id }) => instance_id)
+    .sort();
+
+test.serial('the new one has owner, slug, home and a key of its own; the old one stays, quiet', async (t) => {
+  const fleet = new Fleet();
+  const replaced = await fleet.replace();
+  t.like(replaced, { old: 'old', next: 'new-1', key: true });
+  t.deepEqual(fleet.boxes.get('new-1'), { on: true, serves: true, home: 'work and skills', key: true });
+  t.deepEqual(fleet.boxes.get('old'), { on: true, serves: false, home: 'work and skills', key: false });
+  t.is(fleet.slug, 'new-1');
+  t.is(readRecord('new-1').replaces, 'old');
+  t.deepEqual(noted(), []);
+  // Its OpenClaw ends no sooner than the new one is there, and the slug moves last.
+  t.deepEqual(fleet.world.calls, ['launch', 'move', 'key', 'check', 'lead', 'retire']);
+  await t.throwsAsync(fleet.replace(), { message: /was replaced by new-1/ });
+});
+
+test.serial('of a suspect one documents alone are carried', async (t) => {
+  const fleet = new Fleet();
+  await fleet.replace(true);
+  t.is(fleet.boxes.get('new-1')?.home, 'work');
+});
+
+test.serial('whatever fails, the old one goes on and nothing is left of the new one', async (t) => {
+  for (const broken of ['launch', 'move', 'key', 'check']) {
+    const fleet = new Fleet();
+    fleet.broken = broken;
+    await t.throwsAsync(fleet.replace(), { message: `${broken} fails` });
+    t.deepEqual([ids(), [...fleet.boxes.keys()], noted()], [['old'], ['old'], []], broken);
+    t.true(fleet.serves, broken);
+  }
+});
+
+test.serial(
+  'killed after any call and begun again, the owner has an instance that works, and nobody is left over',
+  async (t) => {
+    const whole = new Fleet();
+    await whole.replace();
+    for (const [at, name] of whole.world.calls.entries()) {
+      const fleet = new Fleet();
+      fleet.world.revive(at);
+      await t.throwsAsync(fleet.replace(), { instanceOf: Killed }, name);
+      t.truthy(noted().length, name);
+      // Before anybody calls again, someone who has the home is there, and its machine is on.
+      t.true(
+        [...fleet.boxes.values()].some(({ on, home }) => on && home === 'work and skills'),
+        name,
+      );
+      fleet.world.revive();
+      const { next } = await fleet.replace();
+      t.deepEqual([fleet.slug, fleet.serves], [next, true], name);
+      t.deepEqual(ids(), [next, 'old'].sort(), name);
+      t.deepEqual([...fleet.boxes.keys()].sort(), [next, 'old'].sort(), name);
+      t.is(fleet.boxes.get(next)?.home, 'work and skills', name);
+      t.deepEqual(noted(), [], name);
+    }
+  },
+);
+
+test.serial('killed while it takes back what failed, the same command goes on with that', async (t) => {
+  const whole = new Fleet();
+  whole.broken = 'check';
+  await t.throwsAsync(whole.replace());
+  for (const [at, name] of whole.world.calls.entries()) {
+    const fleet = new Fleet();
+    fleet.broken = 'check';
+    fleet.world.revive(at);
+    await t.throwsAsync(fleet.replace(), undefined, name);
+    fleet.broken = undefined;
+    fleet.world.revive();
+    const { next } = await fleet.replace();
+    t.deepEqual([fleet.serves, ids(), noted()], [true, [next, 'old'].sort(), []], name);
+  }
+});
+
+test.serial(
+  'a rollback brings back the one before, with a key; killed after any call, the same command ends it',
+  async (t) => {
+    const whole = new Fleet();
+    await whole.replace();
+    whole.world.revive();
+    t.like(await whole.back('new-1'), { old: 'new-1', next: 'old', key: true });
+    const { calls } = whole.world;
+    t.deepEqual(calls, ['revive', 'check', 'key', 'lead', 'retire', 'stop']);
+    t.deepEqual([whole.slug, whole.serves, whole.boxes.get('new-1')?.on], ['old', true, false]);
+    await t.throwsAsync(whole.back('new-1'), { message: /took nobody's place/ });
+    for (const [at, name] of [...calls.entries()]) {
+      const fleet = new Fleet();
+      await fleet.replace();
+      fleet.world.revive(at);
+      await t.throwsAsync(fleet.back('new-1'), { instanceOf: Killed }, name);
+      t.true(fleet.serves || fleet.boxes.get('old')?.serves, name);
+      fleet.world.revive();
+      await fleet.back('new-1');
+      t.deepEqual([fleet.slug, fleet.serves, ids()], ['old', true, ['new-1', 'old']], name);
+    }
+    // It can be replaced again; the one that it was replaced by before isn't taken for its successor.
+    whole.world.revive();
+    t.is((await whole.replace()).next, 'new-2');
+    t.true(whole.boxes.has('new-1'));
+  },
+);
+
+test('what was launched by other means isn’t replaced; an image’s base is in its ID', async (t) => {
+  const fleet = new Fleet();
+  writeRecord({ ...RECORD, instance_id: 'old', cloud: 'other', qemu: null, disk: null });
+  await t.throwsAsync(fleet.replace(), { message: /by other means/ });
+  t.is(baseOf('ubuntu-24.04-20261128T000000Z-0000000a'), 'ubuntu-24.04');
+});
