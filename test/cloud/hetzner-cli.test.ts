@@ -69,6 +69,22 @@ test.serial('finds what our code made by the documented line', async (t) => {
   t.deepEqual(await cloud.list('fsn1'), []);
 });
 
+test.serial('makes a firewall, sets its rules, and finds by the documented lines what a launch has left', async (t) => {
+  const label = ['clawdy-owner=clawdy-image', 'clawdy-temporary=yes', 'clawdy-launched=yes'];
+  await hcloud('firewall', 'create', '--name', 'wall', ...label.flatMap((one) => ['--label', one]));
+  const words = ['--direction', 'in', '--protocol', 'tcp', '--port', '20000-32767', '--source-ips', '198.51.100.0/24'];
+  await hcloud('firewall', 'add-rule', ...words, 'wall');
+  await hcloud('server', 'create', '--name', 'left', '--type', 'cx23', '--image', 'debian-13', '--firewall', 'wall');
+  const [wall] = JSON.parse(await hcloud('firewall', 'list', '--output', 'json'));
+  t.like(wall, { name: 'wall', rules: [{ port: '20000-32767' }], applied_to: [{ type: 'server' }] });
+  const page = readFileSync(join(ROOT, 'docs/clouds/hetzner.md'), 'utf8');
+  const line = /^hcloud (firewall list .*)$/m.exec(page)?.[1] ?? '';
+  t.regex(await hcloud(...line.split(' ')), /wall/);
+  await hcloud('firewall', 'remove-from-resource', '--type', 'server', '--server', 'left', 'wall');
+  await hcloud('firewall', 'delete', 'wall');
+  await hcloud('server', 'delete', 'left');
+});
+
 test.serial('is refused what is wrong', async (t) => {
   const wrong = ['--name', 'box', '--type', 'cx23', '--image', 'debian-13', '--label', `digest=${'a'.repeat(64)}`];
   const { message } = await t.throwsAsync(hcloud('server', 'create', ...wrong));

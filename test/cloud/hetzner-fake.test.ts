@@ -151,6 +151,106 @@ test.serial('a snapshot wants a disk as large as the one it was taken of', async
   t.is((await call('DELETE', `/images/${made.body.image.id}`)).status, 204);
 });
 
+const rule = (more: Record<string, unknown> = {}) => ({
+  ...{ direction: 'in', protocol: 'tcp', port: '443', source_ips: ['0.0.0.0/0', '::/0'] },
+  ...more,
+});
+
+for (const [what, body] of Object.entries({
+  'no name': {},
+  'a name too long': { name: 'a'.repeat(129) },
+  'an address without a length': { name: 'x', rules: [rule({ source_ips: ['198.51.100.7'] })] },
+  'host bits': { name: 'x', rules: [rule({ source_ips: ['198.51.100.7/24'] })] },
+  'host bits of IPv6': { name: 'x', rules: [rule({ source_ips: ['2001:db8::1/64'] })] },
+  'a length of 33': { name: 'x', rules: [rule({ source_ips: ['198.51.100.7/33'] })] },
+  'nobody let in': { name: 'x', rules: [rule({ source_ips: [] })] },
+  '101 networks': { name: 'x', rules: [rule({ source_ips: Array(101).fill('198.51.100.7/32') })] },
+  'port 0': { name: 'x', rules: [rule({ port: '0' })] },
+  'port 65536': { name: 'x', rules: [rule({ port: '65536' })] },
+  'a port as a number': { name: 'x', rules: [rule({ port: 443 })] },
+  'a range backwards': { name: 'x', rules: [rule({ port: '5000-1024' })] },
+  'no port for TCP': { name: 'x', rules: [rule({ port: undefined })] },
+  'a port for ICMP': { name: 'x', rules: [rule({ protocol: 'icmp' })] },
+  'an unknown protocol': { name: 'x', rules: [rule({ protocol: 'sctp' })] },
+  '51 rules': { name: 'x', rules: Array(51).fill(rule()) },
+  'more than 500 effective rules': { name: 'x', rules: Array(6).fill(rule({ source_ips: Array(90).fill('::1/128') })) },
+})) {
+  test.serial(`a firewall with ${what} is refused`, async (t) => {
+    t.like(await call('POST', '/firewalls', body), { status: 422, body: { error: { code: 'invalid_input' } } });
+    t.false(fake.live().includes('firewall x'));
+  });
+}
+
+test.serial(
+  'a firewall: made closed, applied with a server, in use as long as that is there and a while more',
+  async (t) => {
+    const firewall = async () => (await call('POST', '/firewalls', { name: fresh() })).body.firewall.id;
+    const name = fresh();
+    const made = await call('POST', '/firewalls', { name, labels: { a: '1' } });
+    t.like(made, { status: 201, body: { actions: [], firewall: { name, rules: [], applied_to: [] } } });
+    t.like(await call('POST', '/firewalls', { name }), { status: 409, body: { error: { code: 'uniqueness_error' } } });
+    const { id } = made.body.firewall;
+    t.is((await call('PUT', `/firewalls/${id}`, { labels: { b: '2' } })).status, 200);
+    t.deepEqual((await call('GET', '/firewalls?label_selector=b')).body.firewalls[0].labels, { b: '2' });
+
+    const ids = [id, await firewall(), await firewall(), await firewall(), await firewall(), await firewall()];
+    const behind = (those: number[]) => asked({ firewalls: those.map((one) => ({ firewall: one })) });
+    for (const wrong of [[4711], ids, [id, id]])
+      t.like(await call('POST', '/servers', behind(wrong)), {
+        status: 422,
+        body: { error: { code: 'invalid_input' } },
+      });
+    const { server } = (await call('POST', '/servers', behind(ids.slice(0, 5)))).body;
+    t.like(server.public_net.firewalls, [{ id, status: 'pending' }]);
+    const other = (await call('POST', '/servers', asked())).body.server.id;
+    const apply = (to: number, from = id, how = 'apply_to') =>
+      call('POST', `/firewalls/${from}/actions/${how}_resources`, { [how]: [{ type: 'server', server: { id: to } }] });
+    await settled(server.id);
+    await new Promise((done) => setTimeout(done, 250));
+    t.is((await call('GET', `/servers/${server.id}`)).body.server.public_net.firewalls[0].status, 'applied');
+    t.like(await apply(server.id), { status: 422, body: { error: { code: 'firewall_already_applied' } } });
+    t.like(await apply(server.id, ids[5]), { status: 422, body: { error: { code: 'invalid_input' } } });
+    t.like(await apply(4711), { status: 404, body: { error: { code: 'firewall_resource_not_found' } } });
+    t.like(await apply(other, id, 'remove_from'), {
+      status: 422,
+      body: { error: { code: 'firewall_already_removed' } },
+    });
+
+    const set = await call('POST', `/firewalls/${id}/actions/set_rules`, { rules: [rule()] });
+    t.like(set, { status: 201, body: { actions: [{ command: 'set_firewall_rules', status: 'running' }] } });
+    const again = await call('POST', `/firewalls/${id}/actions/set_rules`, { rules: [] });
+    t.like(again, { status: 409, body: { error: { code: 'conflict' } } });
+    const used = { status: 422, body: { error: { code: 'resource_in_use' } } };
+    t.like(await call('DELETE', `/firewalls/${id}`), used);
+    await call('DELETE', `/servers/${server.id}`);
+    while ((await call('GET', `/servers/${server.id}`)).status === 200)
+      await new Promise((done) => setTimeout(done, 5));
+    t.like(await call('DELETE', `/firewalls/${id}`), used);
+    await new Promise((done) => setTimeout(done, 150));
+    t.is((await call('DELETE', `/firewalls/${id}`)).status, 204);
+    t.is((await call('DELETE', `/firewalls/${id}`)).status, 404);
+  },
+);
+
+test.serial('a shutdown is only sent: the machine follows it later, or never', async (t) => {
+  const { id } = (await call('POST', '/servers', asked({ start_after_create: true }))).body.server;
+  const status = async () => (await call('GET', `/servers/${id}`)).body.server.status;
+  const sent = async () => {
+    await call('POST', `/servers/${id}/actions/shutdown`);
+    await settled(id);
+    return status();
+  };
+  await settled(id);
+  fake.deaf = true;
+  t.is(await sent(), 'running');
+  await new Promise((done) => setTimeout(done, 100));
+  t.is(await status(), 'running');
+  fake.deaf = false;
+  t.is(await sent(), 'running');
+  while ((await status()) !== 'off') await new Promise((done) => setTimeout(done, 5));
+  t.is(await sent(), 'off');
+});
+
 test.serial('SSH keys are unique by name and by key', async (t) => {
   const public_key = key();
   const name = fresh();

@@ -9,9 +9,13 @@ import {
   actionSchema,
   createdImageSchema,
   createdServerSchema,
+  type Firewall,
+  firewallSchema,
+  type HetznerMachine,
   type Image,
   imageSchema,
   locationSchema,
+  machineSchema,
   metaSchema,
   pricingSchema,
   type Server,
@@ -39,8 +43,18 @@ export interface ServerRequest {
   labels: Record<string, string>;
   start_after_create: boolean;
   ssh_keys?: number[];
+  firewalls?: { firewall: number }[];
   user_data?: string;
   public_net: { enable_ipv4: boolean; enable_ipv6: boolean };
+}
+
+/** https://docs.hetzner.cloud/reference/cloud#firewall-actions-set-rules */
+export interface Rule {
+  direction: 'in';
+  protocol: 'tcp';
+  /** `443`, or `20000-32767`. */
+  port: string;
+  source_ips: string[];
 }
 
 /** Most that a page may hold. */
@@ -49,8 +63,8 @@ const PER_PAGE = 50;
 /**
  * Hetzner's API in typed calls, each answer checked. hcloud-js' own calls are taken where they work with today's API
  * (today.ts helps): servers.get, list and delete, power and rescue actions, actions.get, deletion of keys and images. The
- * rest is sent as it is, because hcloud-js knows no labels on images and keys, no next_actions, no start_after_create and
- * no architecture.
+ * rest is sent as it is, because hcloud-js knows no labels on images and keys, no next_actions, no start_after_create, no
+ * architecture and no firewalls.
  */
 export class HetznerApi {
   readonly #client: HetznerClient;
@@ -140,6 +154,48 @@ export class HetznerApi {
     return parse(actionSchema, await this.#client.library.servers.actions.powerOff(id));
   }
 
+  /** Asks the machine to switch itself off; whether it does, the action doesn't say. */
+  async shutdown(id: number): Promise<Action> {
+    return parse(actionSchema, await this.#client.library.servers.actions.shutdown(id));
+  }
+
+  async machine(id: number): Promise<HetznerMachine | undefined> {
+    return unlessGone(async () => {
+      const answer = await this.#client.send('GET', `/servers/${id}`);
+      return parse(z.object({ server: machineSchema }), answer).server;
+    });
+  }
+
+  machines(label_selector: string): Promise<HetznerMachine[]> {
+    return this.#all('servers', machineSchema, { label_selector });
+  }
+
+  firewalls(label_selector: string): Promise<Firewall[]> {
+    return this.#all('firewalls', firewallSchema, { label_selector });
+  }
+
+  async firewall(id: number): Promise<Firewall | undefined> {
+    return unlessGone(async () => {
+      const answer = await this.#client.send('GET', `/firewalls/${id}`);
+      return parse(z.object({ firewall: firewallSchema }), answer).firewall;
+    });
+  }
+
+  /** Without a rule: nobody comes in. */
+  async createFirewall(name: string, labels: Record<string, string>): Promise<Firewall> {
+    const answer = await this.#client.send('POST', '/firewalls', { data: { name, labels } });
+    return parse(z.object({ firewall: firewallSchema }), answer).firewall;
+  }
+
+  async setRules(firewall: number, rules: Rule[]): Promise<Action[]> {
+    const answer = await this.#client.send('POST', `/firewalls/${firewall}/actions/set_rules`, { data: { rules } });
+    return parse(z.object({ actions: z.array(actionSchema) }), answer).actions;
+  }
+
+  async deleteFirewall(id: number): Promise<void> {
+    await unlessGone(() => this.#client.send('DELETE', `/firewalls/${id}`));
+  }
+
   async createImage(server: number, description: string, labels: Record<string, string>): Promise<Image> {
     const data = { type: 'snapshot', description, labels };
     const answer = await this.#client.send('POST', `/servers/${server}/actions/create_image`, { data });
@@ -158,8 +214,8 @@ export class HetznerApi {
   }
 
   /** Writes the whole set: PUT keeps no label that isn't named. */
-  async putLabels(image: number, labels: Record<string, string>): Promise<void> {
-    await this.#client.send('PUT', `/images/${image}`, { data: { labels } });
+  async putLabels(of: 'images' | 'servers' | 'firewalls', id: number, labels: Record<string, string>): Promise<void> {
+    await this.#client.send('PUT', `/${of}/${id}`, { data: { labels } });
   }
 
   async deleteImage(id: number): Promise<void> {

@@ -43,7 +43,7 @@ export class HetznerClient {
 
   /** A call that hcloud-js lacks. @returns the decoded answer. @throws HetznerError */
   async send(
-    method: 'GET' | 'POST' | 'PUT',
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
     url: string,
     more: Pick<Request, 'params' | 'data'> = {},
   ): Promise<unknown> {

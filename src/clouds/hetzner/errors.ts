@@ -65,6 +65,7 @@ const HINTS: Record<string, string> = {
   resource_unavailable: 'Hetzner has no such server free now: try later, or another location with --region',
   placement_error: 'Hetzner has no such server free now: try later, or another location with --region',
   uniqueness_error: 'something in the project has this name already: prune sweeps what runs left',
+  invalid_input: 'Hetzner takes no such value: change what it names',
   protected: 'it is protected in the Hetzner console',
   rate_limit_exceeded: 'something else uses up the rate limit of the project; try again in some minutes',
 };

@@ -35,6 +35,7 @@ declare module 'hcloud-js' {
       actions: {
         powerOn(id: number): Promise<unknown>;
         powerOff(id: number): Promise<unknown>;
+        shutdown(id: number): Promise<unknown>;
         enableRescue(id: number, type: 'linux64', sshKeys: number[]): Promise<{ action: unknown }>;
       };
     };

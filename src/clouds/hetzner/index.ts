@@ -1,12 +1,10 @@
 import { inputError } from '../../process/errors.ts';
 import type { Cloud, CloudOptions, OpenCloud } from '../cloud.ts';
-import { HetznerApi } from './api.ts';
-import { HetznerClient } from './client.ts';
 import { doctor } from './doctor.ts';
 import { orphans, removeOrphan } from './orphans.ts';
 import { price } from './prices.ts';
 import { boot } from './probe.ts';
-import { DEFAULT_REGION, settings } from './settings.ts';
+import { checkRegion, DEFAULT_REGION, openApi } from './settings.ts';
 import { deprecate, list, prove, register, remove, setChannel } from './snapshots.ts';
 import { upload } from './upload.ts';
 
@@ -19,11 +17,8 @@ export const cloud: OpenCloud = async ({ regions }: CloudOptions): Promise<Cloud
   if (more.length > 0) {
     throw inputError('hetzner', 'a Hetzner snapshot starts in every location', `name one: --region ${region}`);
   }
-  if (!/^[a-z]{2,4}\d{0,2}$/.test(region)) {
-    throw inputError('hetzner', `${JSON.stringify(region)} is no location of Hetzner`, 'such as fsn1, nbg1, hel1');
-  }
-  const { pollMs, limitMs, ...access } = settings(process.env);
-  const api = new HetznerApi(new HetznerClient(access), { pollMs, limitMs });
+  checkRegion(region);
+  const api = openApi(process.env);
   return {
     name: 'hetzner',
     proof: 'full',

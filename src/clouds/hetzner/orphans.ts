@@ -1,17 +1,15 @@
 import { inputError } from '../../process/errors.ts';
-import { LABELS, type Orphan, OWNER } from '../cloud.ts';
+import { LABELS, type Orphan } from '../cloud.ts';
 import type { HetznerApi } from './api.ts';
+import { OURS, PASSING } from './labels.ts';
 
-const ours = `${LABELS.owner}==${OWNER}`;
-const temporary = `${ours},${LABELS.temporary}==yes`;
-
-/** Temporary servers and keys, and snapshots that aren't whole. A launched instance isn't labelled temporary. */
+/** Temporary servers and keys, and snapshots that aren't whole. What a launch makes is the launch's to sweep. */
 export async function orphans(api: HetznerApi, region: string): Promise<Orphan[]> {
   const [servers, keys, images] = await api.call('looking for what runs have left', () =>
     Promise.all([
-      api.servers({ labelSelector: temporary }),
-      api.sshKeys({ label_selector: temporary }),
-      api.images({ type: 'snapshot', label_selector: ours }),
+      api.servers({ labelSelector: PASSING }),
+      api.sshKeys({ label_selector: PASSING }),
+      api.images({ type: 'snapshot', label_selector: OURS }),
     ]),
   );
   const orphan = (

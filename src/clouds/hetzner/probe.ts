@@ -3,14 +3,12 @@ import { BuildError } from '../../process/errors.ts';
 import type { Job, Probe, ProbeInputs, Registered } from '../cloud.ts';
 import type { HetznerApi } from './api.ts';
 import { findSshPort } from './scan.ts';
-import { dropServers, makeServer } from './servers.ts';
+import { checkUserData, dropServers, makeServer } from './servers.ts';
 import { Ssh } from './ssh.ts';
 
 /** Prints the box's console lines; part of the image, open to the only account that has a shell. */
 const TELL = `${PATHS.lib}/boot/tell`;
 const TELL_LIMIT_MS = 30_000;
-/** Bytes that Hetzner takes as user-data: https://docs.hetzner.cloud/reference/cloud#servers-create-a-server */
-const USER_DATA_LIMIT = 32 * 1024;
 /** Milliseconds between two looks whether the server is still there: each costs one of the hour's 3,600 calls. */
 const ALIVE_MS = 15_000;
 
@@ -20,8 +18,7 @@ const ALIVE_MS = 15_000;
  */
 export async function boot(api: HetznerApi, job: Job, snapshot: Registered, inputs: ProbeInputs): Promise<Probe> {
   const { userData } = inputs;
-  if (Buffer.byteLength(userData) > USER_DATA_LIMIT)
-    throw new BuildError('hetzner', `user-data has more than ${USER_DATA_LIMIT} bytes`, 'fewer keys or networks');
+  checkUserData(userData);
   await dropServers(api, job, 'probe');
   const image = await api.call('looking at the snapshot', () => api.image(Number(snapshot.imageId)));
   if (!image) throw new BuildError('hetzner', `snapshot ${snapshot.imageId} is gone`, 'publish again');

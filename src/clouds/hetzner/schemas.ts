@@ -31,6 +31,26 @@ export type Server = z.output<typeof serverSchema>;
 
 export const serverListSchema = z.object({ servers: z.array(serverSchema), nextPage: id.nullish() });
 
+/** A server as the API itself says it, of which hcloud-js drops firewalls. */
+export const machineSchema = z.object({
+  id,
+  status: z.string(),
+  locked: z.boolean(),
+  created: z.string(),
+  labels,
+  location: z.object({ name: z.string() }),
+  public_net: z.object({
+    ipv4: z.object({ ip: z.ipv4().nullable() }),
+    /** A /64. */
+    ipv6: z.object({ ip: z.cidrv6().nullable() }),
+    firewalls: z.array(z.object({ id, status: z.string() })),
+  }),
+});
+export type HetznerMachine = z.output<typeof machineSchema>;
+
+export const firewallSchema = z.object({ id, labels, rules: z.array(z.unknown()) });
+export type Firewall = z.output<typeof firewallSchema>;
+
 export const createdServerSchema = z.object({
   server: z.object({ id }),
   action: actionSchema,

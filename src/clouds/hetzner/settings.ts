@@ -1,6 +1,6 @@
 import { inputError } from '../../process/errors.ts';
-import type { Tuning } from './api.ts';
-import type { ClientOptions } from './client.ts';
+import { HetznerApi, type Tuning } from './api.ts';
+import { type ClientOptions, HetznerClient } from './client.ts';
 
 export const DEFAULT_REGION = 'fsn1';
 const DEFAULT_ENDPOINT = 'https://api.hetzner.cloud/v1';
@@ -9,6 +9,18 @@ const ANSWER_MS = 60_000;
 /** As hcloud-cli. */
 const POLL_MS = 500;
 const LIMIT_MS = 30 * 60_000;
+
+/** The API by the environment. @throws BuildError (input) */
+export function openApi(env: NodeJS.ProcessEnv): HetznerApi {
+  const { pollMs, limitMs, ...access } = settings(env);
+  return new HetznerApi(new HetznerClient(access), { pollMs, limitMs });
+}
+
+/** @returns the name of a location. @throws BuildError (input) where it can't be one. */
+export function checkRegion(region: string): string {
+  if (/^[a-z]{2,4}\d{0,2}$/.test(region)) return region;
+  throw inputError('hetzner', `${JSON.stringify(region)} is no location of Hetzner`, 'such as fsn1, nbg1, hel1');
+}
 
 /**
  * The environment as hcloud-cli reads it: HCLOUD_TOKEN, HCLOUD_ENDPOINT, HCLOUD_POLL_INTERVAL, HCLOUD_HTTP_TIMEOUT. The

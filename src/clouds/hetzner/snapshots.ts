@@ -1,15 +1,7 @@
 import { BuildError } from '../../process/errors.ts';
-import {
-  CHANNELS,
-  type Channel,
-  type CloudImage,
-  type Job,
-  LABELS,
-  labelsOf,
-  OWNER,
-  type Registered,
-} from '../cloud.ts';
+import { CHANNELS, type Channel, type CloudImage, type Job, LABELS, labelsOf, type Registered } from '../cloud.ts';
 import type { HetznerApi } from './api.ts';
+import { changed, OURS } from './labels.ts';
 import type { Image } from './schemas.ts';
 import { drop, writtenServer } from './upload.ts';
 
@@ -21,7 +13,7 @@ const registered = ({ id }: Image): Registered => ({ imageId: String(id), snapsh
 
 /** Snapshots of a run, whatever their state, oldest first. */
 export function snapshotsOf(api: HetznerApi, job: Pick<Job, 'run'>): Promise<Image[]> {
-  const label_selector = `${LABELS.owner}==${OWNER},${LABELS.run}==${job.run}`;
+  const label_selector = `${OURS},${LABELS.run}==${job.run}`;
   return api.call('looking for the snapshot', async () => {
     const found = await api.images({ type: 'snapshot', label_selector, sort: 'created:asc' });
     return found.filter(({ status }) => status !== 'unavailable');
@@ -64,10 +56,7 @@ export async function register(api: HetznerApi, job: Job): Promise<Registered> {
 /** Whole snapshots of this project, newest first. */
 export async function list(api: HetznerApi, region: string): Promise<CloudImage[]> {
   const [images, servers] = await api.call('listing snapshots', () =>
-    Promise.all([
-      api.images({ type: 'snapshot', label_selector: `${LABELS.owner}==${OWNER}`, sort: 'created:desc' }),
-      api.servers(),
-    ]),
+    Promise.all([api.images({ type: 'snapshot', label_selector: OURS, sort: 'created:desc' }), api.servers()]),
   );
   return images
     .filter(({ status }) => status === 'available')
@@ -83,8 +72,11 @@ export async function list(api: HetznerApi, region: string): Promise<CloudImage[
       channels: CHANNELS.filter((channel) => image.labels[channelLabel(channel)] === 'yes'),
       deprecated: timeOf(image.labels[DEPRECATED]),
       usedBy: servers
-        // Our own temporary ones are swept, they keep nothing.
-        .filter((server) => server.image?.id === image.id && server.labels[LABELS.temporary] !== 'yes')
+        // Our own probes are swept, they keep nothing.
+        .filter(
+          ({ image: from, labels }) =>
+            from?.id === image.id && (labels[LABELS.temporary] !== 'yes' || labels[LABELS.launched] === 'yes'),
+        )
         .map(({ name }) => `server ${name}`),
     }));
 }
@@ -102,7 +94,7 @@ export async function setChannel(
 ): Promise<void> {
   const label = channelLabel(channel);
   if (to) await relabel(api, to.snapshotId, { [label]: 'yes' });
-  const label_selector = `${LABELS.owner}==${OWNER},${LABELS.base}==${base},${label}==yes`;
+  const label_selector = `${OURS},${LABELS.base}==${base},${label}==yes`;
   const holders = await api.call(`reading channel ${channel}`, () => api.images({ type: 'snapshot', label_selector }));
   for (const { id } of holders) {
     if (String(id) !== to?.snapshotId) await relabel(api, String(id), { [label]: undefined });
@@ -124,11 +116,8 @@ function relabel(api: HetznerApi, snapshotId: string, change: Record<string, str
   return api.call(`labelling snapshot ${id}`, async () => {
     const image = await api.image(id);
     if (!image) throw new BuildError('hetzner', `snapshot ${id} is gone`, 'list what is published');
-    const labels = { ...image.labels, ...change };
-    const set = Object.fromEntries(
-      Object.entries(labels).filter((entry): entry is [string, string] => entry[1] !== undefined),
-    );
-    if (JSON.stringify(set) !== JSON.stringify(image.labels)) await api.putLabels(id, set);
+    const labels = changed(image.labels, change);
+    if (labels) await api.putLabels('images', id, labels);
   });
 }
 

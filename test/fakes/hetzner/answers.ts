@@ -1,3 +1,5 @@
+import type { Rule } from './rules.ts';
+
 /**
  * Answers in today's form (test/fakes/hetzner/requests.ts says where it is described): no server.datacenter,
  * image.deleted, server_type.deprecated beside deprecation, next_actions, meta.pagination.
@@ -54,9 +56,23 @@ export interface Server {
   rescueKeys: string[] | undefined;
   userData: string;
   address: string | null;
+  /** A /64. */
+  network: string | null;
+  firewalls: { id: number; status: 'pending' | 'applied' }[];
   disk: string;
   /** Ends what runs on it. */
   stop: (() => Promise<void>) | undefined;
+}
+
+export interface Firewall {
+  id: number;
+  name: string;
+  labels: Record<string, string>;
+  created: Date;
+  rules: Rule[];
+  lockedBy: number | undefined;
+  /** When the last server that is gone left it; milliseconds of the epoch. */
+  leftAt: number;
 }
 
 export interface Location {
@@ -189,9 +205,9 @@ export function server(it: Server) {
     created: time(it.created),
     public_net: {
       ipv4: it.address === null ? null : { id: it.id + 1, ip: it.address, blocked: false, dns_ptr: 'static.example' },
-      ipv6: null,
+      ipv6: it.network === null ? null : { id: it.id + 2, ip: it.network, blocked: false, dns_ptr: [] },
       floating_ips: [],
-      firewalls: [],
+      firewalls: it.firewalls,
     },
     private_net: [],
     server_type: serverType(it.type),
@@ -210,6 +226,20 @@ export function server(it: Server) {
     load_balancers: [],
     primary_disk_size: it.type.diskGb,
     placement_group: null,
+  };
+}
+
+export function firewall(it: Firewall, behind: Server[]) {
+  const whole = ({ source_ips = [], destination_ips = [], port, description, ...rule }: Rule) => {
+    return { ...rule, source_ips, destination_ips, port: port ?? null, description: description ?? null };
+  };
+  return {
+    id: it.id,
+    name: it.name,
+    labels: it.labels,
+    created: time(it.created),
+    rules: it.rules.map(whole),
+    applied_to: behind.map(({ id }) => ({ type: 'server', server: { id } })),
   };
 }
 

@@ -1,5 +1,5 @@
 import * as form from './answers.ts';
-import { invalid, taken } from './errors.ts';
+import { invalid, Refusal, taken } from './errors.ts';
 import type { Project } from './project.ts';
 import { type CallName, REQUESTS } from './requests.ts';
 import { pageOf, selects, sorted } from './select.ts';
@@ -23,8 +23,15 @@ const GONE: Reply = { status: 204 };
 
 /** What each call does in the project. */
 export function callsOf(project: Project): Record<CallName, (call: Call) => Promise<Reply> | Reply> {
-  const { servers, images, sshKeys, actions } = project;
+  const { servers, images, sshKeys, actions, firewalls } = project;
   const server = (id: number) => project.one(servers, id, 'server');
+  const firewall = (id: number) => project.one(firewalls.all, id, 'firewall');
+  const shownFirewall = (it: form.Firewall) => form.firewall(it, firewalls.behind(it));
+  const target = ({ server: { id } }: { server: { id: number } }) => {
+    const found = servers.get(id);
+    if (!found) throw new Refusal(404, 'firewall_resource_not_found', `server ${id} not found`);
+    return found;
+  };
   const began = (action: form.Action, more = {}) => created({ action: form.action(action), ...more });
 
   function list<T extends { id: number; name?: string | null; labels?: Record<string, string> }>(
@@ -82,8 +89,8 @@ export function callsOf(project: Project): Record<CallName, (call: Call) => Prom
     },
     'DELETE /servers/{id}': ({ id }) => ok({ action: form.action(project.deleteServer(server(id))) }),
     'POST /servers/{id}/actions/poweron': ({ id }) => began(project.powerOn(server(id))),
-    'POST /servers/{id}/actions/poweroff': ({ id }) => began(project.powerOff(server(id), 'stop_server')),
-    'POST /servers/{id}/actions/shutdown': ({ id }) => began(project.powerOff(server(id), 'shutdown_server')),
+    'POST /servers/{id}/actions/poweroff': ({ id }) => began(project.powerOff(server(id))),
+    'POST /servers/{id}/actions/shutdown': ({ id }) => began(project.shutdown(server(id))),
     'POST /servers/{id}/actions/enable_rescue': ({ id, body }) =>
       began(project.enableRescue(server(id), body.ssh_keys ?? []), { root_password: project.secret() }),
     'POST /servers/{id}/actions/disable_rescue': ({ id }) => began(project.disableRescue(server(id))),
@@ -126,6 +133,37 @@ export function callsOf(project: Project): Record<CallName, (call: Call) => Prom
       project.one(sshKeys, id, 'SSH key');
       sshKeys.delete(id);
       return GONE;
+    },
+
+    'GET /firewalls': ({ query }) => list('firewalls', firewalls.all.values(), query, shownFirewall),
+    'POST /firewalls': ({ body: { name, labels = {}, rules = [] } }) => {
+      const { firewall: made, actions: begun } = firewalls.create(name, labels, rules);
+      return created({ firewall: shownFirewall(made), actions: begun.map(form.action) });
+    },
+    'GET /firewalls/{id}': ({ id }) => ok({ firewall: shownFirewall(firewall(id)) }),
+    'PUT /firewalls/{id}': ({ id, body }) => {
+      if (body.name) firewalls.refuseName(body.name, id);
+      if (firewall(id).lockedBy !== undefined) throw new Refusal(409, 'conflict', 'firewall is being changed');
+      return ok({ firewall: shownFirewall(Object.assign(firewall(id), body)) });
+    },
+    'DELETE /firewalls/{id}': ({ id }) => {
+      firewalls.delete(firewall(id));
+      return GONE;
+    },
+    'POST /firewalls/{id}/actions/set_rules': ({ id, body }) =>
+      created({ actions: firewalls.setRules(firewall(id), body.rules).map(form.action) }),
+    'POST /firewalls/{id}/actions/apply_to_resources': ({ id, body }) => {
+      const [found, on] = [firewall(id), body.apply_to.map(target) as form.Server[]];
+      for (const { firewalls: has } of on) {
+        if (has.some((own) => own.id === id))
+          throw new Refusal(422, 'firewall_already_applied', 'firewall is applied to this server');
+        firewalls.checked([...has.map((own) => own.id), id]);
+      }
+      return created({ actions: on.map((one) => form.action(firewalls.attach(found, one))) });
+    },
+    'POST /firewalls/{id}/actions/remove_from_resources': ({ id, body }) => {
+      const [found, from] = [firewall(id), body.remove_from.map(target) as form.Server[]];
+      return created({ actions: from.map((one) => form.action(firewalls.detach(found, one))) });
     },
 
     'GET /server_types': ({ query }) => list('server_types', form.SERVER_TYPES, query, form.serverType),

@@ -35,7 +35,7 @@ export interface HetznerOptions {
 }
 
 export interface FakeHetzner extends FakeCloud {
-  /** Names of all there is: `server NAME`, `ssh-key NAME`, `snapshot ID`. */
+  /** Names of all there is: `server NAME`, `ssh-key NAME`, `firewall NAME`, `snapshot ID`. */
   live(): string[];
   /** Labels of a snapshot. */
   labels(image: string | number): Record<string, string>;
@@ -43,6 +43,10 @@ export interface FakeHetzner extends FakeCloud {
   snapshotSha256(image: string | number, size: number): Promise<string>;
   /** Fails an action by its command: create_server, start_server, enable_rescue, create_image, … */
   failAction: FailAction | undefined;
+  /** Whether machines take no notice when they are asked to switch themselves off. */
+  deaf: boolean;
+  /** Milliseconds for which a firewall is in use by a server that is gone. */
+  firewallLagMs: number;
   /** The token, and every password that an answer held: no output of ours may have any of them. */
   secrets(): string[];
 }
@@ -84,9 +88,22 @@ export async function startFakeHetzner(options: HetznerOptions = {}): Promise<Fa
     set failAction(fail) {
       project.actions.failing = fail;
     },
+    get deaf() {
+      return project.deaf;
+    },
+    set deaf(deaf) {
+      project.deaf = deaf;
+    },
+    get firewallLagMs() {
+      return project.firewalls.lagMs;
+    },
+    set firewallLagMs(ms) {
+      project.firewalls.lagMs = ms;
+    },
     live: () => [
       ...[...project.servers.values()].map(({ name }) => `server ${name}`),
       ...[...project.sshKeys.values()].map(({ name }) => `ssh-key ${name}`),
+      ...[...project.firewalls.all.values()].map(({ name }) => `firewall ${name}`),
       ...[...project.images.values()].filter(({ type }) => type === 'snapshot').map(({ id }) => `snapshot ${id}`),
     ],
     labels: (id) => ({ ...project.one(project.images, Number(id), 'image').labels }),

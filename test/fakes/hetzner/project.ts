@@ -1,9 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Actions } from './actions.ts';
 import { type Image, LOCATIONS, SERVER_TYPES, type Server, type SshKey } from './answers.ts';
 import { allocated, Disks } from './disks.ts';
 import { invalid, notFound, Refusal, taken } from './errors.ts';
+import { Firewalls } from './firewalls.ts';
 import type { Machines } from './machines.ts';
 import type { CreateServer } from './requests.ts';
 
@@ -13,6 +15,7 @@ export class Project {
   readonly images = new Map<number, Image>();
   readonly sshKeys = new Map<number, SshKey>();
   readonly actions: Actions;
+  readonly firewalls: Firewalls;
   readonly disks: Disks;
   readonly #machines: Machines;
   #lastId = 1000;
@@ -22,6 +25,7 @@ export class Project {
     this.#machines = machines;
     this.disks = new Disks(gigabyte);
     this.actions = new Actions(actionMs, () => ++this.#lastId);
+    this.firewalls = new Firewalls(this.servers, this.actions, () => ++this.#lastId);
     for (const [name, flavor, version] of [
       ['ubuntu-24.04', 'ubuntu', '24.04'],
       ['debian-13', 'debian', '13'],
@@ -81,6 +85,7 @@ export class Project {
     if (image.status !== 'available') throw invalid('image is not available');
     if (image.diskGb > type.diskGb) throw invalid('the disk of the server type is smaller than the one of the image');
     if ([...this.servers.values()].some(({ name }) => name === asked.name)) throw taken('server name');
+    const firewalls = this.firewalls.checked((asked.firewalls ?? []).map(({ firewall }) => firewall));
     const id = ++this.#lastId;
     const disk = image.file ? await this.disks.copy(image.file, type.diskGb) : await this.disks.fresh(type.diskGb);
     const server: Server = {
@@ -96,6 +101,8 @@ export class Project {
       rescueKeys: undefined,
       userData: asked.user_data ?? '',
       address: asked.public_net?.enable_ipv4 === false ? null : await this.#machines.address(),
+      network: asked.public_net?.enable_ipv6 === false ? null : `2001:db8:0:${id.toString(16)}::/64`,
+      firewalls: [],
       disk,
       stop: undefined,
     };
@@ -113,6 +120,7 @@ export class Project {
     const next = starts
       ? [this.actions.start('start_server', server, () => this.#start(server), { after: action })]
       : [];
+    for (const firewall of firewalls) this.firewalls.attach(firewall, server, next[0] ?? action);
     // Made up where no key is named, and mailed to the owner.
     const root_password = asked.ssh_keys?.length ? null : this.secret();
     return { server, action, next, root_password };
@@ -136,6 +144,7 @@ export class Project {
 
   #forget(server: Server): void {
     this.servers.delete(server.id);
+    this.firewalls.leave(server);
     rmSync(server.disk, { force: true });
   }
 
@@ -153,14 +162,26 @@ export class Project {
     server.status = 'running';
   }
 
-  powerOff(server: Server, command: 'stop_server' | 'shutdown_server') {
-    return this.actions.start(command, server, async () => {
-      if (server.status === 'off') return;
-      server.status = 'stopping';
-      await server.stop?.();
-      server.stop = undefined;
-      server.status = 'off';
+  powerOff(server: Server) {
+    return this.actions.start('stop_server', server, () => this.#off(server));
+  }
+
+  /** Systems that don't hear ACPI. */
+  deaf = false;
+
+  /** "The action status only reflects whether the action was sent to the server": the machine does it, later, or never. */
+  shutdown(server: Server) {
+    return this.actions.start('shutdown_server', server, async () => {
+      if (server.status === 'running' && !this.deaf) this.actions.follow(sleep(50).then(() => this.#off(server)));
     });
+  }
+
+  async #off(server: Server): Promise<void> {
+    if (server.status === 'off') return;
+    server.status = 'stopping';
+    await server.stop?.();
+    server.stop = undefined;
+    server.status = 'off';
   }
 
   enableRescue(server: Server, keys: number[]) {

@@ -1,10 +1,11 @@
 import { z } from 'zod';
+import { rules } from './rules.ts';
 
 /**
  * What Hetzner's API takes, written from its public description: https://docs.hetzner.cloud/reference/cloud, as of
  * July 2026, in the machine-readable form of MaximilianKoestler/hcloud-openapi (openapi/hcloud.json, commit
- * 0198009), section by section: #servers, #server-actions, #images, #ssh-keys, #server-types, #locations, #pricing. Every schema is
- * closed, which the API itself is only here and there: a misspelt member is to be seen.
+ * 0198009), section by section: #servers, #server-actions, #images, #ssh-keys, #firewalls, #firewall-actions, #server-types,
+ * #locations, #pricing. Every schema is closed, which the API itself is only here and there: a misspelt member is to be seen.
  */
 
 const id = z.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
@@ -45,10 +46,7 @@ const createServer = z.strictObject({
   automount: z.boolean().optional(),
   networks: z.array(id).max(0).optional(),
   volumes: z.array(id).max(0).optional(),
-  firewalls: z
-    .array(z.strictObject({ firewall: id }))
-    .max(0)
-    .optional(),
+  firewalls: z.array(z.strictObject({ firewall: id })).optional(),
   public_net: z
     .strictObject({
       enable_ipv4: z.boolean().optional(),
@@ -74,6 +72,9 @@ function many<T extends z.ZodType>(one: T) {
 }
 
 const numeric = z.string().regex(/^[1-9]\d*$/);
+
+/** Label selectors, which the description also has, are none of these. */
+const ofServers = z.array(z.strictObject({ type: z.literal('server'), server: z.strictObject({ id }) })).min(1);
 
 /** Every call that the fake answers: its query and its body. */
 export const REQUESTS = {
@@ -147,6 +148,21 @@ export const REQUESTS = {
   'GET /ssh_keys/{id}': {},
   'PUT /ssh_keys/{id}': { body: z.strictObject({ name: text.optional(), labels: labels.optional() }) },
   'DELETE /ssh_keys/{id}': {},
+  'GET /firewalls': { query: z.strictObject({ ...named, sort: direction('id', 'name', 'created') }) },
+  'POST /firewalls': {
+    body: z.strictObject({
+      name: text.max(128),
+      labels: labels.optional(),
+      rules: rules.optional(),
+      apply_to: z.array(z.never()).optional(),
+    }),
+  },
+  'GET /firewalls/{id}': {},
+  'PUT /firewalls/{id}': { body: z.strictObject({ name: text.max(128).optional(), labels: labels.optional() }) },
+  'DELETE /firewalls/{id}': {},
+  'POST /firewalls/{id}/actions/set_rules': { body: z.strictObject({ rules }) },
+  'POST /firewalls/{id}/actions/apply_to_resources': { body: z.strictObject({ apply_to: ofServers }) },
+  'POST /firewalls/{id}/actions/remove_from_resources': { body: z.strictObject({ remove_from: ofServers }) },
   'GET /server_types': { query: z.strictObject({ name: text.optional(), ...page }) },
   'GET /server_types/{id}': {},
   'GET /locations': { query: z.strictObject({ name: text.optional(), sort: direction('id', 'name'), ...page }) },
