@@ -87,11 +87,15 @@ export class MemoryMachines implements Machines {
   }
 
   open(_: string, id: string, openings: Opening[]): Promise<void> {
-    return this.#world.call('open', () => void (this.#of(id).openings = openings));
+    return this.#world.call('open', () => {
+      this.#of(id).openings = openings;
+    });
   }
 
   keep(_: string, id: string): Promise<void> {
-    return this.#world.call('keep', () => void (this.#of(id).temporary = false));
+    return this.#world.call('keep', () => {
+      this.#of(id).temporary = false;
+    });
   }
 
   power(_: string, id: string, on: boolean): Promise<Machine> {

@@ -107,15 +107,31 @@ test.serial(
 );
 
 for (const [what, spoil] of [
-  ['its bundle is forged', ({ machines }: Scene) => void (machines.forged = true)],
-  ['it is another image', ({ machines }: Scene) => void (machines.imageId = 'debian-13-20261127T000000Z-0000000b')],
-  ['its port shows another host key', ({ shown }: Scene) => void (shown.hostKey = 'ssh-ed25519 B')],
+  [
+    'its bundle is forged',
+    ({ machines }: Scene) => {
+      machines.forged = true;
+    },
+  ],
+  [
+    'it is another image',
+    ({ machines }: Scene) => {
+      machines.imageId = 'debian-13-20261127T000000Z-0000000b';
+    },
+  ],
+  [
+    'its port shows another host key',
+    ({ shown }: Scene) => {
+      shown.hostKey = 'ssh-ed25519 B';
+    },
+  ],
   [
     'it closes itself',
-    ({ outside }: Scene) =>
-      void (outside.isLive = async () => {
+    ({ outside }: Scene) => {
+      outside.isLive = async () => {
         throw new BuildError('launch', 'the instance stays closed', '');
-      }),
+      };
+    },
   ],
 ] as const)
   test.serial(`a launch fails and leaves nothing: ${what}`, async (t) => {

@@ -76,12 +76,18 @@ class Fleet {
         this.box(to).key = true;
         return this.box(from).key;
       }),
-    retireKeys: (record) => this.#call('retire', () => void (this.box(record).key = false)),
+    retireKeys: (record) =>
+      this.#call('retire', () => {
+        this.box(record).key = false;
+      }),
     check: (record) =>
       this.#call('check', () => {
         if (!this.box(record).serves) throw new BuildError('fleet', "it doesn't answer", '');
       }),
-    lead: (_, to) => this.#call('lead', () => void (this.slug = to.instance_id)),
+    lead: (_, to) =>
+      this.#call('lead', () => {
+        this.slug = to.instance_id;
+      }),
     revive: (record) => this.#call('revive', () => void Object.assign(this.box(record), { on: true, serves: true })),
     stop: (record) => this.#call('stop', () => void Object.assign(this.box(record), { on: false, serves: false })),
     destroy: (record) =>
