@@ -225,6 +225,8 @@ export const LABELS = {
   proven: 'clawdy-proven',
   /** `yes` on what is only there for a while. */
   temporary: 'clawdy-temporary',
+  /** `yes` on what came of a launch, which publishing leaves alone. */
+  launched: 'clawdy-launched',
 } as const;
 
 /** No cloud's label is too short for that: Hetzner's have 63 characters, the whole has 64. */

@@ -20,8 +20,8 @@ import { BuildError } from '../../process/errors.ts';
 import { LABELS, OWNER } from '../cloud.ts';
 import { describe, snapshotIdOf } from './describe.ts';
 import { codeOf } from './errors.ts';
+import { TYPES } from './instances.ts';
 import { OURS } from './labels.ts';
-import { TYPES } from './probe.ts';
 import type { Session } from './session.ts';
 
 /** IDs that nothing has, for want of something of ours. */
