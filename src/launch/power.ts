@@ -58,7 +58,13 @@ export async function destroyInstance(record: InstanceRecord, progress: Progress
   const { cloud, instance_id: id, region } = record;
   if (cloud === 'local') return destroyLocal(record, progress);
   if (cloud !== 'other')
-    await progress.step(`destroy ${id}`, () => withMachines(record, (all) => all.destroy(region as string, id)));
+    await progress.step(`destroy ${id}`, () =>
+      withMachines(record, async (all) => {
+        await all.destroy(region as string, id);
+        // A machine that is gone may have taken along what leads to its firewall.
+        if (record.run) await all.sweep(region as string, record.run);
+      }),
+    );
   forget(id);
 }
 

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CreateTagsCommand, EC2Client, RunInstancesCommand } from '@aws-sdk/client-ec2';
 import test from 'ava';
-import { TYPES } from '../../src/clouds/aws/probe.ts';
+import { TYPES } from '../../src/clouds/aws/instances.ts';
 import { type Channel, type CloudImage, LABELS, labelsOf } from '../../src/clouds/cloud.ts';
 import { BuildError } from '../../src/process/errors.ts';
 import type { Policy, Statement } from '../fakes/aws/policy.ts';

@@ -1,5 +1,6 @@
 import {
   CopyImageCommand,
+  CreateSecurityGroupCommand,
   CreateTagsCommand,
   DeleteSnapshotCommand,
   DeleteTagsCommand,
@@ -7,6 +8,7 @@ import {
   DescribeImageReferencesCommand,
   DescribeImagesCommand,
   DescribeInstancesCommand,
+  DescribeSecurityGroupsCommand,
   DescribeSnapshotsCommand,
   EnableImageDeprecationCommand,
   GetConsoleOutputCommand,
@@ -20,8 +22,8 @@ import { BuildError } from '../../process/errors.ts';
 import { LABELS, OWNER } from '../cloud.ts';
 import { describe, snapshotIdOf } from './describe.ts';
 import { codeOf } from './errors.ts';
+import { TYPES } from './instances.ts';
 import { OURS } from './labels.ts';
-import { TYPES } from './probe.ts';
 import type { Session } from './session.ts';
 
 /** IDs that nothing has, for want of something of ours. */
@@ -56,7 +58,7 @@ export async function doctor(session: Session): Promise<Check[]> {
     const reached = await reach(session, region);
     checks.push(reached);
     if (!reached.ok) continue;
-    checks.push(await permissions(session, region), await channels(session, region), {
+    checks.push(await permissions(session, region), await channels(session, region), await launching(session, region), {
       name: `aws ${region}: EBS direct`,
       ok: true,
       found: 'not tried: it has no dry run; the first block of a publish shows it',
@@ -188,6 +190,40 @@ function dryRuns(
     'ec2:DeregisterImage': () => ec2.send(new DeregisterImageCommand({ DryRun, ImageId: image })),
     'ec2:DeleteSnapshot': () => ec2.send(new DeleteSnapshotCommand({ DryRun, SnapshotId: snapshot })),
   };
+}
+
+/** What of launching can be tried without a machine; whoever only publishes needs none of it. */
+async function launching(session: Session, region: string): Promise<Check> {
+  const name = `aws ${region}: launching`;
+  const ec2 = session.ec2(region);
+  const labels = [...temporary, { Key: LABELS.launched, Value: 'yes' }];
+  const calls: Record<string, () => Promise<unknown>> = {
+    'ec2:DescribeSecurityGroups': () => ec2.send(new DescribeSecurityGroupsCommand({ DryRun: true })),
+    'ec2:CreateSecurityGroup': () =>
+      ec2.send(
+        new CreateSecurityGroupCommand({
+          DryRun: true,
+          GroupName: 'clawdy-doctor',
+          Description: 'clawdy doctor',
+          TagSpecifications: [{ ResourceType: 'security-group', Tags: labels }],
+        }),
+      ),
+  };
+  try {
+    const missing: string[] = [];
+    for (const [action, call] of Object.entries(calls)) {
+      const outcome = await session.ask(`asking whether ${action} is allowed`, () => outcomeOf(call()));
+      if (outcome !== 'allowed') missing.push(action);
+    }
+    const found =
+      missing.length > 0
+        ? `not allowed: ${missing.join(', ')}; only launching needs docs/clouds/aws-launch-policy.json`
+        : 'security groups can be made, by dry run; the rest can be tried on a machine alone';
+    return { name, ok: true, found, fix: '' };
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    return { name, ok: false, found: error.message, fix: error.hint };
+  }
 }
 
 async function channels(session: Session, region: string): Promise<Check> {

@@ -62,6 +62,7 @@ const FRESH = new Set([
   'InvalidAMIID.Unavailable',
   'InvalidInstanceID.NotFound',
   'InvalidInstanceID',
+  'InvalidGroup.NotFound',
 ]);
 
 const GONE = new Set([
@@ -70,6 +71,7 @@ const GONE = new Set([
   'InvalidAMIID.NotFound',
   'InvalidAMIID.Unavailable',
   'InvalidInstanceID.NotFound',
+  'InvalidGroup.NotFound',
   'ParameterNotFound',
 ]);
 
@@ -101,7 +103,7 @@ const garbled: Hint = {
   mute: true,
 };
 const permission: Hint = {
-  hint: 'give the role what docs/clouds/aws-policy.json allows; npm run doctor -- --cloud aws (and your --region) names what is missing',
+  hint: 'give the role what docs/clouds/aws-policy.json allows (to launch: aws-launch-policy.json); npm run doctor -- --cloud aws (and your --region) names what is missing',
   exitCode: EXIT.prerequisite,
 };
 
@@ -139,6 +141,16 @@ const HINTS: Record<string, Hint> = {
   PendingSnapshotLimitExceeded: { hint: 'wait for pending snapshots, or prune', exitCode: EXIT.failed },
   VcpuLimitExceeded: { hint: 'raise the quota for running on-demand instances by 2 vCPUs', exitCode: EXIT.failed },
   InstanceLimitExceeded: { hint: 'raise the quota for running on-demand instances', exitCode: EXIT.failed },
+  // Of a machine that is switched on again: it stays in its zone.
+  InsufficientInstanceCapacity: {
+    hint: 'its zone has no such machine at the moment: run the same command later',
+    exitCode: EXIT.failed,
+  },
+  SecurityGroupLimitExceeded: { hint: 'raise the quota for security groups of a VPC', exitCode: EXIT.failed },
+  RulesPerSecurityGroupLimitExceeded: {
+    hint: 'let in fewer networks, or raise the quota for rules of a security group',
+    exitCode: EXIT.failed,
+  },
   MissingInput: { hint: 'this region needs a default VPC: aws ec2 create-default-vpc', exitCode: EXIT.prerequisite },
   VPCIdNotSpecified: {
     hint: 'this region needs a default VPC: aws ec2 create-default-vpc',

@@ -15,6 +15,12 @@ export function labelsFrom(tags: readonly Tag[] | undefined): Record<string, str
 /** Everything of this project. */
 export const OURS: Filter = { Name: `tag:${LABELS.owner}`, Values: [OWNER] };
 
+/** What is only there for a while. */
+export const TEMPORARY: Filter = { Name: `tag:${LABELS.temporary}`, Values: ['yes'] };
+
+/** What came of a launch. */
+export const LAUNCHED: Filter = { Name: `tag:${LABELS.launched}`, Values: ['yes'] };
+
 /** What came of one job. */
 export function ofRun(run: string): Filter {
   return { Name: `tag:${LABELS.run}`, Values: [run] };

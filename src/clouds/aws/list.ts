@@ -9,7 +9,7 @@ import { channelsOf, isChannelArn } from './channels.ts';
 import { describe, FAILED, snapshotIdOf } from './describe.ts';
 import { codeOf } from './errors.ts';
 import { labelsFrom, OURS } from './labels.ts';
-import { machines } from './probe.ts';
+import { allProbes } from './probe.ts';
 import type { Session } from './session.ts';
 
 /** DescribeImageReferences takes no more images at once. */
@@ -77,7 +77,7 @@ async function usersOf(session: Session, region: string, ids: string[]): Promise
   for (let at = 0; at < ids.length; at += AT_ONCE)
     found.push(...(await referencesTo(session, region, ids.slice(at, at + AT_ONCE))));
   const isInstance = ({ Arn }: ImageReference) => Arn?.includes(':instance/') ?? false;
-  const ours = found.some(isInstance) ? (await machines(session, region)).map(({ InstanceId }) => InstanceId) : [];
+  const ours = found.some(isInstance) ? (await allProbes(session, region)).map(({ InstanceId }) => InstanceId) : [];
   const users = new Map<string, string[]>();
   for (const { ImageId = '', Arn = '' } of found) {
     if (isChannelArn(Arn) || ours.includes(Arn.split(':instance/')[1])) continue;

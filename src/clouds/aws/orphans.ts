@@ -2,14 +2,15 @@ import type { Image } from '@aws-sdk/client-ec2';
 import { LABELS, type Orphan } from '../cloud.ts';
 import { describe, FAILED, snapshotIdOf } from './describe.ts';
 import { deregister } from './images.ts';
+import { terminate } from './instances.ts';
 import { labelsFrom, OURS } from './labels.ts';
-import { probes, terminate } from './probe.ts';
+import { probes } from './probe.ts';
 import type { Session } from './session.ts';
 import { deleteSnapshot, ourSnapshots } from './snapshots.ts';
 
 /**
  * Machines that were booted to look, images that failed, and snapshots that no image uses: begun, or uploaded and never
- * registered.
+ * registered. What a launch made is its own to sweep, machines and groups alike.
  * @see Cloud.orphans
  */
 export async function orphans(session: Session, region: string): Promise<Orphan[]> {

@@ -15,7 +15,13 @@ const IMAGE_USE = [
   'ssm:GetParameters',
 ];
 
-const KINDS: Record<string, string> = { ami: 'image', snap: 'snapshot', i: 'instance', vol: 'volume' };
+const KINDS: Record<string, string> = {
+  ami: 'image',
+  snap: 'snapshot',
+  i: 'instance',
+  vol: 'volume',
+  sg: 'security-group',
+};
 
 /**
  * What a call asks IAM: each action on each resource it touches, with the condition keys that the service then supplies,
@@ -70,13 +76,22 @@ export function askedBy(service: Service, name: string, input: Values, state: St
       const source = [input.SourceImageId, ...(snapshotId ? [snapshotId] : [])].map((id) => there(id, { at }));
       return [made('image'), made('snapshot'), ...source, ...tagging];
     }
-    case 'RunInstances':
+    case 'RunInstances': {
+      const groups = (input.SecurityGroupIds as string[] | undefined) ?? [];
       return [
         made('instance', { 'ec2:InstanceType': input.InstanceType as string }),
-        ...['volume', 'network-interface', 'security-group', 'subnet'].map((kind) => made(kind)),
+        ...['volume', 'network-interface', 'subnet'].map((kind) => made(kind)),
+        ...(groups.length > 0 ? groups.map((id) => there(id)) : [made('security-group')]),
         there(input.ImageId),
         ...tagging,
       ];
+    }
+    case 'CreateSecurityGroup':
+      return [made('security-group'), made('vpc'), ...tagging];
+    case 'AuthorizeSecurityGroupIngress':
+    case 'RevokeSecurityGroupIngress':
+    case 'DeleteSecurityGroup':
+      return [there(input.GroupId)];
     case 'DeregisterImage': {
       const snapshotId = region.images.get(input.ImageId as string)?.snapshotId;
       const more = input.DeleteAssociatedSnapshots ? [there(snapshotId, { action: 'ec2:DeleteSnapshot' })] : [];
@@ -86,9 +101,11 @@ export function askedBy(service: Service, name: string, input: Values, state: St
       return [there(input.ImageId)];
     case 'CreateTags':
     case 'DeleteTags':
-      return (input.Resources as string[]).map((id) => there(id, { keys: keysOf('Request', tagsFrom(input.Tags)) }));
+      return (input.Resources as string[]).map((id) => there(id, { keys: named(input.Tags) }));
     case 'GetConsoleOutput':
       return [there(input.InstanceId)];
+    case 'StartInstances':
+    case 'StopInstances':
     case 'TerminateInstances':
       return (input.InstanceIds as string[]).map((id) => there(id));
     case 'DescribeImageReferences':
@@ -106,8 +123,15 @@ function arn({ name }: Region, kind: string, id: string): string {
   return `arn:aws:ec2:${name}:${['image', 'snapshot'].includes(kind) ? '' : ACCOUNT}:${kind}/${id}`;
 }
 
-function tagsOf({ images, snapshots, instances }: Region, id: string): Tags {
-  return (images.get(id) ?? snapshots.get(id) ?? instances.get(id))?.tags ?? new Map();
+function tagsOf({ images, snapshots, instances, groups }: Region, id: string): Tags {
+  const disk = [...instances.values()].find(({ volumeId }) => volumeId === id)?.volumeTags;
+  return disk ?? (images.get(id) ?? snapshots.get(id) ?? instances.get(id) ?? groups.get(id))?.tags ?? new Map();
+}
+
+/** Of a call that names tags itself. */
+function named(tags: unknown): Asked['keys'] {
+  const all = tagsFrom(tags);
+  return { ...keysOf('Request', all), 'aws:TagKeys': [...all.keys()] };
 }
 
 function keysOf(of: 'Request' | 'Resource', tags: Tags): Asked['keys'] {

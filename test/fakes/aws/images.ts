@@ -263,27 +263,4 @@ export const IMAGES: Record<string, Handler> = {
     region.snapshots.delete(id);
     return {};
   },
-
-  CreateTags: ({ region }, input) => {
-    for (const tags of taggable(region, input.Resources as string[]))
-      for (const [key, value] of tagsFrom(input.Tags)) tags.set(key, value);
-    return {};
-  },
-
-  DeleteTags: ({ region }, input) => {
-    const wanted = input.Tags as { Key?: string; Value?: string }[] | undefined;
-    for (const tags of taggable(region, input.Resources as string[]))
-      for (const key of wanted ? wanted.map(({ Key = '' }) => Key) : [...tags.keys()]) tags.delete(key);
-    return {};
-  },
 };
-
-function taggable(region: Region, ids: string[]): Tags[] {
-  return ids.map((id) => {
-    if (id.startsWith('ami-')) return imageOf(region, id).tags;
-    if (id.startsWith('snap-')) return snapshotOf(region, id).tags;
-    const instance = region.instances.get(id);
-    if (!instance) throw refuse('InvalidInstanceID.NotFound', `The instance ID '${id}' does not exist`);
-    return instance.tags;
-  });
-}

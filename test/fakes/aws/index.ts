@@ -8,17 +8,20 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { BLOCK_BYTES } from '../../../src/seal/digest.ts';
-import type { FakeCloud, Fault, Hypervisor } from '../fake.ts';
+import type { FakeCloud, Hypervisor } from '../fake.ts';
 import { askedBy } from './actions.ts';
 import { authenticate, type Caller, type Credentials } from './auth.ts';
 import { EBS } from './ebs.ts';
+import { GROUPS } from './groups.ts';
 import type { Handler } from './handler.ts';
+import { answer, bodyOf, inject, serviceOf } from './http.ts';
 import { IMAGES } from './images.ts';
 import { end, INSTANCES } from './instances.ts';
 import { judge, ModelError, type Operation, operationOf, operationsOf, type Service } from './model.ts';
 import { refusedBy } from './policy.ts';
 import { SSM } from './ssm.ts';
 import { type Behaviour, type Region, State } from './state.ts';
+import { TAGS } from './tags.ts';
 import {
   ApiError,
   asApiError,
@@ -34,18 +37,22 @@ import {
   type Values,
 } from './wire.ts';
 
-const HANDLERS: Record<Service, Record<string, Handler>> = { ec2: { ...IMAGES, ...INSTANCES }, ebs: EBS, ssm: SSM };
+const HANDLERS: Record<Service, Record<string, Handler>> = {
+  ec2: { ...IMAGES, ...INSTANCES, ...GROUPS, ...TAGS },
+  ebs: EBS,
+  ssm: SSM,
+};
 const EBS_OPERATIONS = operationsOf('ebs');
 
 export interface FakeAws extends FakeCloud {
   endpoint: string;
   credentials: Credentials;
   behaviour: Behaviour;
-  /** IAM actions that the answered calls needed. */
+  /** IAM actions that the calls needed which weren't refused. */
   actions: Set<string>;
   region(name: string): Region;
   /** Everything that exists and costs, in all regions. */
-  live(): { region: string; kind: 'image' | 'snapshot' | 'instance' | 'parameter'; id: string }[];
+  live(): { region: string; kind: 'image' | 'snapshot' | 'instance' | 'security-group' | 'parameter'; id: string }[];
   /** SHA-256 (hex) of the first bytes of the volume that an image's machines get. @throws Error when anything but zeros follows. */
   rawSha256(region: string, imageId: string, bytes: number): Promise<string>;
 }
@@ -69,6 +76,8 @@ export async function startFakeAws({ hypervisor, dir, region = 'eu-central-1' }:
     skew: 0,
     encryptsByDefault: false,
     noCapacity: new Set(),
+    givesAddresses: true,
+    interfaceLingers: 0,
     pageSize: 1000,
     failNextImage: false,
     completesBlindly: false,
@@ -124,7 +133,6 @@ export async function startFakeAws({ hypervisor, dir, region = 'eu-central-1' }:
   async function perform(caller: Caller, operation: Operation, input: Values): Promise<Values> {
     judge(caller.service, operation.input, input);
     const asked = askedBy(caller.service, operation.name, input, state, state.region(caller.region));
-    for (const { action } of asked) fake.actions.add(action);
     const { denied, policy } = behaviour;
     const refused = asked.find(({ action }) => denied.has(action)) ?? (policy && refusedBy(policy, asked));
     const missing = refused && `${refused.action} on resource: ${refused.resource}`;
@@ -140,6 +148,7 @@ export async function startFakeAws({ hypervisor, dir, region = 'eu-central-1' }:
             `User is not authorized to perform: ${missing}`,
             caller.service === 'ebs' ? 403 : 400,
           );
+    for (const { action } of asked) fake.actions.add(action);
     if (input.DryRun)
       throw new ApiError('DryRunOperation', 'Request would have succeeded, but DryRun flag is set.', 412);
     const handler = HANDLERS[caller.service][operation.name];
@@ -158,12 +167,15 @@ export async function startFakeAws({ hypervisor, dir, region = 'eu-central-1' }:
     fault: undefined,
     region: (name) => state.region(name),
     live: () =>
-      [...state.regions.values()].flatMap(({ name, images, snapshots, instances, parameters }) => [
+      [...state.regions.values()].flatMap(({ name, images, snapshots, instances, groups, parameters }) => [
         ...[...images.keys()].map((id) => ({ region: name, kind: 'image' as const, id })),
         ...[...snapshots.keys()].map((id) => ({ region: name, kind: 'snapshot' as const, id })),
         ...[...instances.values()]
           .filter(({ state }) => state !== 'terminated')
           .map(({ id }) => ({ region: name, kind: 'instance' as const, id })),
+        ...[...groups.values()]
+          .filter((group) => group.name !== 'default')
+          .map(({ id }) => ({ region: name, kind: 'security-group' as const, id })),
         ...[...parameters.keys()].map((id) => ({ region: name, kind: 'parameter' as const, id })),
       ]),
     rawSha256: async (name, imageId, bytes) => {
@@ -252,33 +264,6 @@ function send(response: ServerResponse, operation: Operation, output: Values, re
   answer(response, http[2], headers, JSON.stringify(toJson(operation.output, inBody, name)), requestId);
 }
 
-function answer(
-  response: ServerResponse,
-  status: number,
-  headers: Record<string, string>,
-  body: string,
-  requestId: string,
-): void {
-  response.writeHead(status, { ...headers, 'x-amzn-requestid': requestId, 'content-length': Buffer.byteLength(body) });
-  response.end(body);
-}
-
-function inject(
-  fault: Fault,
-  request: IncomingMessage,
-  response: ServerResponse,
-  fail: (error: ApiError) => void,
-): void {
-  if (fault.kind === 'stall') return;
-  if (fault.kind === 'reset') return void request.socket.destroy();
-  if (fault.kind === 'error') {
-    fail(new ApiError(fault.code, fault.message, fault.status));
-    return;
-  }
-  response.writeHead(fault.status, { 'content-type': 'text/html', ...fault.headers });
-  response.end(fault.body);
-}
-
 /** Whether the blocks of a volume hold nothing behind the disk; what was never put is a hole. */
 function isZeroFrom(file: string, bytes: number, blocks: Iterable<number>): boolean {
   const fd = openSync(file, 'r');
@@ -293,22 +278,5 @@ function isZeroFrom(file: string, bytes: number, blocks: Iterable<number>): bool
     });
   } finally {
     closeSync(fd);
-  }
-}
-
-/** For errors before the signature was understood. */
-function serviceOf(request: IncomingMessage): Service {
-  if (request.headers['x-amz-target']) return 'ssm';
-  return request.url?.startsWith('/snapshots') ? 'ebs' : 'ec2';
-}
-
-/** @returns undefined when the client went away in the middle. */
-async function bodyOf(request: IncomingMessage): Promise<Buffer | undefined> {
-  const chunks: Buffer[] = [];
-  try {
-    for await (const chunk of request) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks);
-  } catch {
-    return undefined;
   }
 }

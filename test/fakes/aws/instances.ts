@@ -1,5 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { groupOf } from './groups.ts';
 import { type Call, filtered, type Handler, page } from './handler.ts';
 import { imageOf, snapshotOf, specified } from './images.ts';
 import { ACCOUNT, type FakeInstance, newId, type Region, tagList } from './state.ts';
@@ -11,7 +12,13 @@ const CONSOLE_BYTES = 64 * 1024;
 /** What a launch makes, and so can label. */
 const TAGGED = ['instance', 'volume', 'network-interface'];
 
-const CODES = { pending: 0, running: 16, 'shutting-down': 32, terminated: 48 };
+const CODES = { pending: 0, running: 16, 'shutting-down': 32, terminated: 48, stopping: 64, stopped: 80 };
+
+/** EC2 takes no more, before base64. */
+const USER_DATA_BYTES = 16 * 1024;
+
+/** Addresses of 198.51.100.0/24, each once. */
+let addresses = 0;
 
 function instanceOf(region: Region, id: unknown): FakeInstance {
   if (!/^i-[0-9a-f]{8,17}$/.test(String(id))) throw new ApiError('InvalidInstanceID.Malformed', `Invalid id: "${id}"`);
@@ -20,7 +27,10 @@ function instanceOf(region: Region, id: unknown): FakeInstance {
   return instance;
 }
 
-function asInstance({ id, imageId, type, state, tags, launched, metadata }: FakeInstance): Values {
+function asInstance(region: Region, instance: FakeInstance): Values {
+  const { id, imageId, type, state, tags, launched, metadata } = instance;
+  const isOver = state === 'terminated';
+  const groups = instance.groups.map((GroupId) => ({ GroupId, GroupName: region.groups.get(GroupId)?.name }));
   return {
     InstanceId: id,
     ImageId: imageId,
@@ -28,16 +38,48 @@ function asInstance({ id, imageId, type, state, tags, launched, metadata }: Fake
     State: { Code: CODES[state], Name: state },
     LaunchTime: launched,
     MetadataOptions: metadata,
+    PublicIpAddress: instance.address,
+    RootDeviceName: '/dev/sda1',
+    RootDeviceType: 'ebs',
+    // What was a machine's own isn't told any more of one that is over.
+    SecurityGroups: isOver ? [] : groups,
+    BlockDeviceMappings: isOver
+      ? []
+      : [
+          {
+            DeviceName: '/dev/sda1',
+            Ebs: { VolumeId: instance.volumeId, DeleteOnTermination: instance.deletesDisk, Status: 'attached' },
+          },
+        ],
+    NetworkInterfaces: isOver ? [] : [{ Groups: groups, Attachment: { DeviceIndex: 0, AttachTime: instance.created } }],
     Tags: tagList(tags),
   };
+}
+
+function nextAddress({ behaviour }: Call['state']): string | undefined {
+  return behaviour.givesAddresses ? `198.51.100.${(addresses++ % 254) + 1}` : undefined;
+}
+
+function noCapacity(type: string): ApiError {
+  return new ApiError('InsufficientInstanceCapacity', `We currently do not have sufficient ${type} capacity`, 500);
+}
+
+function unfit({ id, state }: FakeInstance, for_: string): ApiError {
+  return new ApiError('IncorrectInstanceState', `The instance '${id}' is ${state}: it can't be ${for_}.`);
+}
+
+function changeOf({ id, state }: FakeInstance, before: FakeInstance['state']): Values {
+  const asState = (name: FakeInstance['state']) => ({ Code: CODES[name], Name: name });
+  return { InstanceId: id, CurrentState: asState(state), PreviousState: asState(before) };
 }
 
 async function launch({ state, region }: Call, input: Values): Promise<string> {
   const image = imageOf(region, input.ImageId);
   if (image.state !== 'available') throw new ApiError('InvalidAMIID.Unavailable', `${image.id} is ${image.state}`);
   const type = input.InstanceType as string;
-  if (state.behaviour.noCapacity.has(type))
-    throw new ApiError('InsufficientInstanceCapacity', `We currently do not have sufficient ${type} capacity`, 500);
+  if (state.behaviour.noCapacity.has(type)) throw noCapacity(type);
+  const groups = (input.SecurityGroupIds as string[] | undefined) ?? [[...region.groups.keys()][0] as string];
+  for (const group of groups) groupOf(region, group);
   const given = (input.MetadataOptions ?? {}) as Values;
   const isV2 = image.attributes.ImdsSupport === 'v2.0';
   const id = newId('i');
@@ -51,7 +93,13 @@ async function launch({ state, region }: Call, input: Values): Promise<string> {
     type,
     state: 'pending',
     tags: specified(input, 'instance', TAGGED),
+    created: new Date(),
     launched: new Date(),
+    // As EC2 has it where nothing is said.
+    deletesDisk: Boolean(image.rootDisk.DeleteOnTermination ?? true),
+    volumeId: newId('vol'),
+    groups,
+    address: nextAddress(state),
     metadata: {
       HttpEndpoint: given.HttpEndpoint ?? 'enabled',
       HttpTokens: given.HttpTokens ?? (isV2 ? 'required' : 'optional'),
@@ -61,17 +109,24 @@ async function launch({ state, region }: Call, input: Values): Promise<string> {
     onShutdown: (input.InstanceInitiatedShutdownBehavior as string | undefined) ?? 'stop',
     machine,
     disk,
+    asked: input,
+    userData,
     lastConsole: '',
   });
   return id;
+}
+
+async function off(instance: FakeInstance): Promise<void> {
+  instance.lastConsole = instance.machine.console();
+  await instance.machine.off();
 }
 
 /** Ends a machine and takes its disk away. */
 export async function end(instance: FakeInstance): Promise<void> {
   if (instance.state === 'terminated' || instance.state === 'shutting-down') return;
   instance.state = 'shutting-down';
-  instance.lastConsole = instance.machine.console();
-  await instance.machine.off();
+  instance.address = undefined;
+  await off(instance);
   rmSync(instance.disk, { force: true });
 }
 
@@ -85,11 +140,13 @@ export const INSTANCES: Record<string, Handler> = {
     if (token && token.length > 64) throw new ApiError('InvalidParameterValue', 'ClientToken is longer than 64');
     if (input.UserData !== undefined && !/^[A-Za-z0-9+/]*={0,2}$/.test(input.UserData as string))
       throw new ApiError('InvalidUserData.Malformed', 'Invalid BASE64 encoding of user data.');
+    if (Buffer.byteLength((input.UserData as string | undefined) ?? '', 'base64') > USER_DATA_BYTES)
+      throw new ApiError('InvalidParameterValue', `User data is limited to ${USER_DATA_BYTES} bytes`);
     const known = token ? region.tokens.get(token) : undefined;
     const mismatch = new ApiError('IdempotentParameterMismatch', 'the token was used for another request');
     const made = known ? '' : await launch(call, input);
     const id = state.once(region, token, { ...input, op: 'RunInstances' }, mismatch, () => made);
-    return { ReservationId: newId('r'), OwnerId: ACCOUNT, Instances: [asInstance(instanceOf(region, id))] };
+    return { ReservationId: newId('r'), OwnerId: ACCOUNT, Instances: [asInstance(region, instanceOf(region, id))] };
   },
 
   DescribeInstances: (call, input) => {
@@ -109,11 +166,12 @@ export const INSTANCES: Record<string, Handler> = {
       Reservations: items.map((item) => ({
         ReservationId: `r-${item.id.slice(2)}`,
         OwnerId: ACCOUNT,
-        Instances: [asInstance(item)],
+        Instances: [asInstance(region, item)],
       })),
     };
     for (const item of items) {
       if (item.state === 'pending') item.state = 'running';
+      if (item.state === 'stopping') item.state = 'stopped';
       if (item.state === 'shutting-down') item.state = 'terminated';
     }
     return answer;
@@ -121,10 +179,44 @@ export const INSTANCES: Record<string, Handler> = {
 
   GetConsoleOutput: ({ region }, input) => {
     const instance = instanceOf(region, input.InstanceId);
-    const isOver = instance.state === 'terminated' || instance.state === 'shutting-down';
+    const isOff = !['pending', 'running'].includes(instance.state);
     // While a machine runs only Latest reads its console; without, it is what was kept when it last changed its state.
-    const text = Buffer.from(isOver ? instance.lastConsole : input.Latest ? instance.machine.console() : '');
+    const text = Buffer.from(isOff ? instance.lastConsole : input.Latest ? instance.machine.console() : '');
     return { InstanceId: instance.id, Timestamp: new Date(), Output: text.subarray(-CONSOLE_BYTES).toString('base64') };
+  },
+
+  StopInstances: async ({ region }, input) => {
+    const instances = (input.InstanceIds as string[]).map((id) => instanceOf(region, id));
+    const isFit = ({ state }: FakeInstance) => ['running', 'stopping', 'stopped'].includes(state);
+    for (const instance of instances) if (!isFit(instance)) throw unfit(instance, 'stopped');
+    const StoppingInstances = [];
+    for (const instance of instances) {
+      const before = instance.state;
+      if (before === 'running') {
+        Object.assign(instance, { state: 'stopping', address: undefined });
+        await off(instance);
+      }
+      StoppingInstances.push(changeOf(instance, before));
+    }
+    return { StoppingInstances };
+  },
+
+  StartInstances: async ({ state, region }, input) => {
+    const instances = (input.InstanceIds as string[]).map((id) => instanceOf(region, id));
+    const isFit = ({ state }: FakeInstance) => ['pending', 'running', 'stopped'].includes(state);
+    for (const instance of instances) if (!isFit(instance)) throw unfit(instance, 'started');
+    const StartingInstances = [];
+    for (const instance of instances) {
+      const { id: instanceId, disk, userData, type } = instance;
+      const before = instance.state;
+      if (before === 'stopped') {
+        if (state.behaviour.noCapacity.has(type)) throw noCapacity(type);
+        const machine = await state.hypervisor.boot({ disk, instanceId, userData });
+        Object.assign(instance, { machine, state: 'pending', address: nextAddress(state), launched: new Date() });
+      }
+      StartingInstances.push(changeOf(instance, before));
+    }
+    return { StartingInstances };
   },
 
   TerminateInstances: async ({ region }, input) => {

@@ -24,7 +24,7 @@ export interface Asked {
   keys: Record<string, Many>;
 }
 
-const KEYS = /^(aws:(RequestTag|ResourceTag)\/.+|aws:CalledVia|ec2:(CreateAction|InstanceType))$/;
+const KEYS = /^(aws:(RequestTag|ResourceTag)\/.+|aws:CalledVia|aws:TagKeys|ec2:(CreateAction|InstanceType))$/;
 
 const some = (many: Many): string[] => [many].flat();
 
@@ -33,6 +33,7 @@ const OPERATORS: Record<string, (actual: string[], wanted: string[]) => boolean>
   StringEquals: ([actual, ...more], wanted) => actual !== undefined && more.length === 0 && wanted.includes(actual),
   StringNotEquals: ([actual], wanted) => actual === undefined || !wanted.includes(actual),
   'ForAnyValue:StringEquals': (actual, wanted) => actual.some((one) => wanted.includes(one)),
+  'ForAllValues:StringEquals': (actual, wanted) => actual.every((one) => wanted.includes(one)),
   Null: (actual, [wanted]) => (actual.length === 0) === (wanted === 'true'),
 };
 

@@ -56,17 +56,45 @@ export interface FakeInstance {
   id: string;
   imageId: string;
   type: string;
-  state: 'pending' | 'running' | 'shutting-down' | 'terminated';
+  state: 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated';
   tags: Tags;
+  /** When it was first started, and when last. */
+  created: Date;
   launched: Date;
+  /** Whether its image's root disk goes with it. */
+  deletesDisk: boolean;
+  volumeId: string;
+  groups: string[];
+  /** Undefined while it has none: when it is off. */
+  address: string | undefined;
   metadata: Record<string, unknown>;
   volumeTags: Tags;
   /** What happens when the machine turns itself off. */
   onShutdown: string;
   machine: Machine;
   disk: string;
+  /** RunInstances' own input. */
+  asked: Record<string, unknown>;
+  userData: string;
   /** What the console held when the machine ended. */
   lastConsole: string;
+}
+
+/** One rule of a group: a permission with one source. */
+export interface Rule {
+  protocol: string;
+  from: number | undefined;
+  to: number | undefined;
+  /** In AWS' canonical form. */
+  cidr: string;
+}
+
+export interface FakeGroup {
+  id: string;
+  name: string;
+  description: string;
+  tags: Tags;
+  ingress: Rule[];
 }
 
 export interface FakeParameter {
@@ -88,6 +116,8 @@ export interface Region {
   formerImages: Set<string>;
   snapshots: Map<string, Snapshot>;
   instances: Map<string, FakeInstance>;
+  /** Security groups of the default VPC, the first of them its own. */
+  groups: Map<string, FakeGroup>;
   parameters: Map<string, FakeParameter>;
   /** Token → what was asked with it and what came of it. */
   tokens: Map<string, { asked: string; id: string }>;
@@ -111,6 +141,10 @@ export interface Behaviour {
   encryptsByDefault: boolean;
   /** Instance types that can't be had. */
   noCapacity: Set<string>;
+  /** The default VPC's subnets give machines public addresses. */
+  givesAddresses: boolean;
+  /** So often DeleteSecurityGroup is refused after the group's machine has ended, since its interface is still there. */
+  interfaceLingers: number;
   /** Most items of a page, whatever was asked for. */
   pageSize: number;
   /** The next image ends as failed. */
@@ -142,6 +176,7 @@ export class State {
       formerImages: new Set(),
       snapshots: new Map(),
       instances: new Map(),
+      groups: new Map([defaultGroup()].map((group) => [group.id, group])),
       parameters: new Map(),
       tokens: new Map(),
       launchTemplates: new Map(),
@@ -191,6 +226,16 @@ export class State {
     region.tokens.set(token, { asked: text, id });
     return id;
   }
+}
+
+function defaultGroup(): FakeGroup {
+  return {
+    id: newId('sg'),
+    name: 'default',
+    description: 'default VPC security group',
+    tags: new Map(),
+    ingress: [],
+  };
 }
 
 export function newId(prefix: string): string {
