@@ -12,6 +12,9 @@ const party = z.enum(['inside', 'agent', 'attacker', 'proxy']);
 
 const frontMode = z.enum(['direct', 'cloudflare']);
 
+const touched = z.enum(['gate', 'ssh', 'ranges']);
+export type Touched = z.output<typeof touched>;
+
 const attempt = z.strictObject({
   /**
    * Who tries: root in the box, the agent's uid in the box, a host that may reach 443 and holds code and client
@@ -36,8 +39,8 @@ const claim = z
     front: frontMode.default('direct'),
     /** It measures time: no other claim runs beside it. */
     alone: z.boolean().default(false),
-    /** What nobody but the attempts and the sabotage touch, so that the same container can be put back for the next such claim. */
-    touches: z.literal('gate').optional(),
+    /** The one part of the box that attempts and sabotage change: a container is then put back for the next such claim. */
+    touches: touched.optional(),
     control: attempt,
     attack: attempt,
     sabotage: z.union([

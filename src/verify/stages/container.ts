@@ -11,7 +11,7 @@ import { HELD, Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import { type BeforeBoot, ContainerNetwork, ContainerPeer, ContainerTarget, importTree } from '../targets/container.ts';
 import { listeningOn } from './listening.ts';
-import { keepGate, mendGate } from './mend.ts';
+import { keepParts, mend } from './mend.ts';
 import { stopChecks, waitForLine } from './ready.ts';
 import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
@@ -44,7 +44,7 @@ export class ContainerStage implements Stage {
   /** The next box, of the kind that was asked for last. */
   #spare: { kind: Kind; box: Promise<ContainerTarget> } | undefined;
   /** One that was attacked and put back. */
-  #mended: { front: FrontMode; box: ContainerTarget } | undefined;
+  #mended: { kind: Kind; box: ContainerTarget } | undefined;
 
   private constructor(
     root: string,
@@ -81,15 +81,15 @@ export class ContainerStage implements Stage {
 
   /** Runs one claim on a box that nothing was done to yet, or on one that was put back. */
   async run(claim: LayerClaim, hold?: Hold): Promise<ClaimResult> {
-    const target = (claim.touches && this.#takeMended(claim.front)) ?? (await this.#prepare(claim));
+    const target = (claim.touches && this.#takeMended(claim)) ?? (await this.#prepare(claim));
     let mended = false;
     try {
       const peers = { attacker: this.#attacker, proxy: this.#proxy };
       const result = await runClaim(claim, { root: this.#root, target, peers });
       await hold?.(target, result);
       if (claim.touches && result.ok && !hold) {
-        await mendGate(target);
-        this.#mended = { front: claim.front, box: target };
+        await mend(target, claim.touches);
+        this.#mended = { kind: claim, box: target };
         mended = true;
       }
       return result;
@@ -110,7 +110,7 @@ export class ContainerStage implements Stage {
         await stopChecks(target);
         this.listening ??= await listeningOn(target);
       }
-      if (claim.touches) await keepGate(target);
+      if (claim.touches) await keepParts(target);
       return target;
     } catch (error) {
       await target.close();
@@ -118,8 +118,8 @@ export class ContainerStage implements Stage {
     }
   }
 
-  #takeMended(front: FrontMode): ContainerTarget | undefined {
-    if (this.#mended?.front !== front) return undefined;
+  #takeMended(kind: Kind): ContainerTarget | undefined {
+    if (!this.#mended || !same(this.#mended.kind, kind)) return undefined;
     const { box } = this.#mended;
     this.#mended = undefined;
     return box;

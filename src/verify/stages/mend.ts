@@ -1,37 +1,48 @@
 import { AGENT } from '../../contract/box.ts';
 import { BuildError } from '../../process/errors.ts';
+import type { Touched } from '../claims/schema.ts';
 import type { Target } from '../targets/target.ts';
 
-/** The gate's own files, as the image brought them; no claim that is mended may touch others. */
-const FILES = '/usr/lib/clawdy/gate';
-const KEPT = '/var/tmp/clawdy-gate.tar';
+/** What claims of a part may change, attempts and sabotage alike, and what has it count again once it is put back. */
+const PARTS: Record<Touched, { files: string[]; restart: string }> = {
+  gate: { files: ['/usr/lib/clawdy/gate'], restart: 'systemctl restart clawdy-gate.service' },
+  ssh: { files: ['/etc/ssh', '/etc/shadow'], restart: 'systemctl restart ssh.service' },
+  ranges: { files: ['/usr/lib/clawdy/cloudflare', '/var/lib/clawdy/state/cloudflare'], restart: ':' },
+};
+const KEPT = '/var/tmp/clawdy-parts.tar';
 
 /**
  * Makes a box ready to be attacked more than once. Without fail2ban, whose bans outlast a claim: what it would keep away too
- * must then be stopped by the gate alone.
+ * must then be stopped by the part alone.
  * @throws BuildError when that can't be done; the box is of no use then.
  */
-export async function keepGate(target: Target): Promise<void> {
-  await must(target, `systemctl stop fail2ban.service && tar -C ${FILES} -cf ${KEPT} .`);
+export async function keepParts(target: Target): Promise<void> {
+  const files = Object.values(PARTS)
+    .flatMap((part) => part.files)
+    .join(' ');
+  await must(
+    target,
+    `systemctl stop fail2ban.service; for file in ${files}; do [ ! -e "$file" ] || echo "$file"; done | tar -cPf ${KEPT} -T -`,
+  );
 }
 
 /**
- * Puts the gate back as it was: its files, a new process (with it go its counters, and workers that a reload left), and no app
- * of the agent's but OpenClaw.
+ * Puts a part back as it was: its files, a new process (with the gate's go its counters, and workers that a reload left), and
+ * none of the agent's but OpenClaw.
  *
  * A box that isn't whole again can't make a claim pass: a hole that is still open fails the next attack, a way that is still
  * shut the next control or the next sabotage.
  */
-export async function mendGate(target: Target): Promise<void> {
+export async function mend(target: Target, touched: Touched): Promise<void> {
+  const { files, restart } = PARTS[touched];
   await must(
     target,
-    `find ${FILES} -mindepth 1 -delete && tar -C ${FILES} -xpf ${KEPT} && systemctl restart clawdy-gate.service
+    `rm -rf -- ${files.join(' ')} && tar -xpPf ${KEPT} && ${restart}
     for pid in $(pgrep -U ${AGENT.uid}); do grep -q openclaw.service "/proc/$pid/cgroup" || kill -9 "$pid"; done`,
   );
 }
 
 async function must(target: Target, command: string): Promise<void> {
   const { exitCode, stderr } = await target.exec(command);
-  if (exitCode !== 0)
-    throw new BuildError('claims', "the gate can't be put back", 'see what it said', { tail: stderr });
+  if (exitCode !== 0) throw new BuildError('claims', "the box can't be put back", 'see what it said', { tail: stderr });
 }
