@@ -1,6 +1,8 @@
+import type { ExecutionContext } from 'ava';
 import type { CloudImage } from '../../src/clouds/cloud.ts';
 import { machines as openMachines } from '../../src/clouds/hetzner/machines.ts';
 import type { LaunchJob, Machines, Opening, Start } from '../../src/clouds/machines.ts';
+import type { Fault } from '../fakes/fake.ts';
 import { type FakeHetzner, startFakeHetzner } from '../fakes/hetzner/index.ts';
 import { openFake } from './hetzner-job.ts';
 
@@ -79,3 +81,37 @@ export const wanted = (more: Partial<Start> = {}): Start => ({ image, userData: 
 
 /** What is there beside the snapshot. */
 export const live = () => fake.live().filter((name) => name !== `snapshot ${image.imageId}`);
+
+/** Lets `count` calls through; the next takes effect, but nobody hears of it, nor does anything later reach anybody. */
+export function killAfter(count: number): void {
+  let calls = 0;
+  fake.fault = (): Fault | undefined => {
+    const call = calls++;
+    if (call < count) return undefined;
+    if (call === count) return { kind: 'reset', after: true };
+    return { kind: 'error', status: 401, code: 'unauthorized', message: 'killed' };
+  };
+}
+
+/** Kills `work` after each of its calls in turn, until it gets through; `then` looks at what is to be done about it. */
+export async function killedEverywhere<T>(
+  t: ExecutionContext,
+  prepare: () => Promise<T>,
+  work: (on: T) => Promise<unknown>,
+  then: (on: T, where: string, at: number) => Promise<void>,
+): Promise<void> {
+  for (let at = 0, through = false; !through; at++) {
+    const on = await prepare();
+    const before = fake.calls.length;
+    killAfter(at);
+    through = await work(on).then(
+      () => true,
+      () => false,
+    );
+    fake.fault = undefined;
+    const calls = fake.calls.slice(before);
+    await then(on, `killed after ${calls.at(-1)} (${at})`, at);
+    if (through) t.log(`${at} calls: ${calls.join(', ')}`);
+    if (through) t.true(at > 2);
+  }
+}

@@ -1,4 +1,4 @@
-import anyTest, { type ExecutionContext } from 'ava';
+import anyTest from 'ava';
 import { EXIT } from '../../src/process/errors.ts';
 import type { Fault } from '../fakes/fake.ts';
 import { fails, jobOf, openFake } from './hetzner-job.ts';
@@ -7,6 +7,7 @@ import {
   fake,
   firewalls,
   image,
+  killedEverywhere,
   launch,
   live,
   machines,
@@ -24,40 +25,6 @@ import {
 const test = anyTest.serial;
 anyTest.beforeEach(openScene);
 anyTest.afterEach.always(() => fake.close());
-
-/** Lets `count` calls through; the next takes effect, but nobody hears of it, nor does anything later reach anybody. */
-function killAfter(count: number): void {
-  let calls = 0;
-  fake.fault = (): Fault | undefined => {
-    const call = calls++;
-    if (call < count) return undefined;
-    if (call === count) return { kind: 'reset', after: true };
-    return { kind: 'error', status: 401, code: 'unauthorized', message: 'killed' };
-  };
-}
-
-/** Kills `work` after each of its calls in turn, until it gets through; `then` looks at what is to be done about it. */
-async function killedEverywhere<T>(
-  t: ExecutionContext,
-  prepare: () => Promise<T>,
-  work: (on: T) => Promise<unknown>,
-  then: (on: T, where: string, at: number) => Promise<void>,
-): Promise<void> {
-  for (let at = 0, through = false; !through; at++) {
-    const on = await prepare();
-    const before = fake.calls.length;
-    killAfter(at);
-    through = await work(on).then(
-      () => true,
-      () => false,
-    );
-    fake.fault = undefined;
-    const calls = fake.calls.slice(before);
-    await then(on, `killed after ${calls.at(-1)} (${at})`, at);
-    if (through) t.log(`${at} calls: ${calls.join(', ')}`);
-    if (through) t.true(at > 2);
-  }
-}
 
 for (const again of [false, true])
   test(`start, killed after every call: a sweep leaves nothing${again ? ', also of the same start again' : ''}`, (t) =>

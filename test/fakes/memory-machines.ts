@@ -4,7 +4,7 @@ import { BuildError } from '../../src/process/errors.ts';
 import { withBundle } from './recorded.ts';
 
 const pem = (label: string) => `-----BEGIN ${label}-----\nQQ==\n-----END ${label}-----\n`;
-const GATE = { certificate: pem('CERTIFICATE'), certificateRequest: pem('CERTIFICATE REQUEST') };
+export const GATE = { certificate: pem('CERTIFICATE'), certificateRequest: pem('CERTIFICATE REQUEST') };
 
 /** Whoever was killed does nothing any more, not even clear up. */
 export class Killed extends Error {}
