@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { GATE_HEADERS } from '../contract/gate.ts';
+import { hasKey, retireKeys } from '../keys/retire.ts';
 import { settleLaunches } from '../launch/journal.ts';
 import { sweep } from '../launch/local/owner.ts';
 import { decryptWith, readOperator } from '../launch/operator.ts';
@@ -16,14 +17,16 @@ export function instanceCommands(): Command[] {
     listCommand(),
     change('stop', 'switch an instance off; its disk stays', 'switch {} off?', stopInstance),
     change('start', 'switch it on again', undefined, startInstance),
-    change(
-      'destroy',
-      'end an instance, remove its disk and its record',
-      'destroy {} and its disk, for good?',
-      destroyInstance,
-    ),
+    change('destroy', 'end an instance, remove its disk and its record', 'destroy {} and its disk, for good?', destroy),
     headerCommand(),
   ];
+}
+
+/** Its key at OpenRouter would go on without it. */
+async function destroy(record: InstanceRecord, progress: Progress): Promise<void> {
+  if (hasKey(record) && record.cloud !== 'other')
+    await progress.step('disable its OpenRouter key', () => retireKeys(record));
+  await destroyInstance(record, progress);
 }
 
 /** Removes what is left of killed launches, and says so. @returns IDs of local ones. */

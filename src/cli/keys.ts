@@ -1,15 +1,13 @@
-import { mkdirSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { boxOf } from '../keys/box.ts';
 import { KeyJournal } from '../keys/journal.ts';
 import { type Caps, openRouterKeys } from '../keys/openrouter.ts';
+import { withKeys } from '../keys/retire.ts';
 import { type Box, capsOf, disableKeys, revokeKeys, rotateKey } from '../keys/rotate.ts';
-import { keysDir } from '../launch/places.ts';
 import { type InstanceRecord, listRecords } from '../launch/records.ts';
 import { type FleetOptions, fleetOptions, overFleet, tell } from '../ops/fleet.ts';
 import { inputError, renderError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
-import { lockFolders } from '../publish/lock.ts';
 import { agreed } from './agreed.ts';
 import { duration } from './duration.ts';
 
@@ -119,16 +117,12 @@ async function act(
   const names = records.map(({ instance_id }) => instance_id).join(', ');
   if (!options.yes && !(await agreed('keys', `${what} the OpenRouter keys of ${names}?`))) return;
   const fleet = { ...options, all: false };
-  mkdirSync(keysDir(), { recursive: true, mode: 0o700 });
-  const release = await lockFolders([keysDir()], 'keys');
-  try {
+  await withKeys(async () => {
     const rows = await overFleet(records, `${what} key`, fleet, new Progress(), (record, detail) =>
       work(boxOf(record), detail),
     );
     tell(rows, `keys ${what}`, options.json);
-  } finally {
-    await release();
-  }
+  });
 }
 
 /** @throws BuildError (input) where the user has none. */

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openCloud } from '../clouds/find.ts';
 import { Store } from '../clouds/local/store.ts';
@@ -6,22 +6,20 @@ import { assignSlug } from '../edge/assign.ts';
 import { readInventory, slugsOf } from '../edge/inventory.ts';
 import { loadEdgeSecrets } from '../edge/secrets.ts';
 import { boxOf } from '../keys/box.ts';
-import { KeyJournal } from '../keys/journal.ts';
 import { openRouterKeys } from '../keys/openrouter.ts';
-import { capsOf, disableKeys, rotateKey } from '../keys/rotate.ts';
+import { hasKey, retireKeys, withKeys } from '../keys/retire.ts';
+import { capsOf, rotateKey } from '../keys/rotate.ts';
 import { chooseImage } from '../launch/choose.ts';
 import { launchHosted } from '../launch/hosted.ts';
 import { launchLocal } from '../launch/local/launch.ts';
 import { decryptWith, readOperator } from '../launch/operator.ts';
 import { isLive, outsideBy } from '../launch/outside.ts';
-import { keysDir } from '../launch/places.ts';
 import { destroyInstance, openMachines, startInstance, stopInstance, whichRun } from '../launch/power.ts';
 import type { InstanceRecord } from '../launch/records.ts';
 import { ask } from '../ops/channel.ts';
 import { moveState } from '../ops/state.ts';
 import { BuildError, inputError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
-import { lockFolders } from '../publish/lock.ts';
 import type { Hands } from './replace.ts';
 
 /** Milliseconds: an emulated box reboots in minutes; its own limit for its live check is 30. Between two looks. */
@@ -52,12 +50,10 @@ export function handsOf({ image, edge }: Wanted, progress: Progress): Hands {
       const api = openRouterKeys();
       const caps = await capsOf(api, boxOf(from));
       if (!caps) return false;
-      await locked(() => rotateKey(api, boxOf(to), { caps, graceMs: GRACE_MS }));
+      await withKeys(() => rotateKey(api, boxOf(to), { caps, graceMs: GRACE_MS }));
       return true;
     },
-    retireKeys: async (record) => {
-      if (hasKey(record)) await locked(() => disableKeys(openRouterKeys(), boxOf(record)));
-    },
+    retireKeys,
     check: async (record) => {
       await ask(record, 'selfcheck', {});
       await waitLive(record);
@@ -122,19 +118,6 @@ function keysOf({ instance_id: id, launch, ssh }: InstanceRecord) {
   if (!launch)
     throw inputError('replace', `the record of ${id} doesn't say who may log in`, 'launch its successor by hand');
   return { userKeys: launch.user_keys, privateFile: ssh.identity_file ?? undefined };
-}
-
-const hasKey = ({ instance_id: id }: InstanceRecord) =>
-  KeyJournal.open(id).keys.some(({ phase }) => phase === 'current' || phase === 'created' || phase === 'creating');
-
-async function locked<T>(work: () => Promise<T>): Promise<T> {
-  mkdirSync(keysDir(), { recursive: true, mode: 0o700 });
-  const release = await lockFolders([keysDir()], 'keys');
-  try {
-    return await work();
-  } finally {
-    await release();
-  }
 }
 
 /** @throws BuildError where it has closed itself, or time is up. */
