@@ -20,8 +20,8 @@ export interface Task {
 /**
  * What a scope asks for, the cheaper place first.
  *
- * @param scope `ci`: a claim that a container can honestly show isn't repeated in a VM, and what takes minutes in an emulated one is
- *   left out. `full`: everything everywhere.
+ * @param scope `ci`: a claim that a container can honestly show isn't repeated in a VM, and what says so itself
+ *   is left out. `full`: everything everywhere.
  */
 export function tasksOf(claims: LayerClaim[], scope: Scope): Task[] {
   return PLACES.flatMap((place) =>

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { imageTag } from '../../src/verify/stages/container.ts';
+import { ASLEEP, imageTag } from '../../src/verify/stages/container.ts';
 import { ContainerNetwork, ContainerPeer, ContainerTarget } from '../../src/verify/targets/container.ts';
 import { IMAGE_DIR } from '../image.ts';
 
@@ -15,7 +15,12 @@ export const LIVE_LIMIT_MS = 600_000;
 const SETTLE_LIMIT_MS = 400_000;
 export const TOKEN = 'a-token-that-must-not-be-shown-0123456789abcdef';
 
-type BootOptions = Partial<Omit<Parameters<typeof ContainerTarget.boot>[0], 'before'>> & { spoil?: string };
+type BootOptions = Partial<Omit<Parameters<typeof ContainerTarget.boot>[0], 'before'>> & {
+  /** Runs in the tree before systemd does. */
+  spoil?: string;
+  /** Without OpenClaw, which takes both processors for half a minute: for tests of what comes before it. */
+  asleep?: boolean;
+};
 
 export let work: string;
 export let tag: string;
@@ -43,13 +48,14 @@ test.after.always(async () => {
   rmSync(work, { recursive: true, force: true });
 });
 
-/** Boots a box, lets the body look at it and throws it away. `spoil` runs in the tree before systemd does. */
+/** Boots a box, lets the body look at it and throws it away. */
 export async function withBox<T>(
-  { spoil, ...options }: BootOptions,
+  { spoil, asleep, ...options }: BootOptions,
   body: (box: ContainerTarget) => Promise<T>,
   file = { target: '/var/tmp/nothing', source: join(work, 'nothing') },
 ): Promise<T> {
-  const before = spoil ? { before: { file, command: spoil } } : {};
+  const command = [asleep && ASLEEP, spoil].filter(Boolean).join(' && ');
+  const before = command ? { before: { file, command } } : {};
   const box = await ContainerTarget.boot({ image: tag, network, ...options, ...before });
   try {
     return await body(box);
@@ -62,14 +68,17 @@ export async function withBox<T>(
 export async function settled(box: ContainerTarget): Promise<string> {
   const end = Date.now() + SETTLE_LIMIT_MS;
   for (;;) {
-    const { exitCode, stdout } = await box.exec('systemctl list-jobs --plain --no-legend');
-    const console = await box.console();
+    // In one call: each costs more than what it asks.
+    const look =
+      'systemctl list-jobs --plain --no-legend; code=$?; echo ---; journalctl --boot --output=cat --no-pager; exit $code';
+    const { exitCode, stdout: all } = await box.exec(look);
+    const [stdout = '', console = ''] = all.split(/^---$/m, 2);
     // cloud-init's last stage isn't waited for: where the lockdown failed, it waits for stages that never come.
     const busy = exitCode !== 0 || /clawdy-|ssh\.|openclaw\.|networkd/.test(stdout);
     if (!busy && /clawdy: (ready|closed)/.test(console)) return console;
     if (Date.now() > end)
       throw new Error(`the boot never ended: ${stdout}${console.split('\n').slice(-15).join('\n')}`);
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await new Promise((resolve) => setTimeout(resolve, 1500));
   }
 }
 

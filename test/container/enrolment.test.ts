@@ -48,7 +48,7 @@ async function search(box: ContainerTarget, secret: string, ...words: string[]):
 test.serial(
   'the bundle tells this box’s code, port and host key, and the box keeps the code’s digest only',
   async (t) => {
-    await withBox({ userData: userData(launch) }, async (box) => {
+    await withBox({ asleep: true, userData: userData(launch) }, async (box) => {
       const console = await waitForLine(box, END);
       const bundle = await opened(console);
       const [, port, fingerprint] = READY.exec(console) ?? [];
@@ -106,7 +106,7 @@ for (const [what, half] of [
 
 test.serial('a reboot keeps the code, a clone adopts or renews it as it is told', async (t) => {
   const state = join(work, 'sealed.tar');
-  const first = await withBox({ instanceId: 'i-a', userData: userData(launch) }, async (box) => {
+  const first = await withBox({ asleep: true, instanceId: 'i-a', userData: userData(launch) }, async (box) => {
     const console = await waitForLine(box, END);
     const { stdout } = await box.exec('tar -C /var/lib/clawdy -cf - state | base64 -w 0');
     writeFileSync(state, Buffer.from(stdout, 'base64'));
@@ -115,7 +115,7 @@ test.serial('a reboot keeps the code, a clone adopts or renews it as it is told'
   const wakeUp = <T>(instanceId: string, more: object, body: (box: ContainerTarget) => Promise<T>) =>
     withBox(
       {
-        instanceId,
+        ...{ asleep: true, instanceId },
         userData: userData({ ...launch, ...more }),
         spoil: 'mkdir -p /var/lib/clawdy && tar -C /var/lib/clawdy -xpf /var/tmp/state.tar',
       },
@@ -141,7 +141,7 @@ test.serial('a reboot keeps the code, a clone adopts or renews it as it is told'
 });
 
 test.serial('a sealing that is cut anywhere leaves both files or none, and the next one ends well', async (t) => {
-  await withBox({ userData: userData(launch) }, async (box) => {
+  await withBox({ asleep: true, userData: userData(launch) }, async (box) => {
     await waitForLine(box, END);
     const { stdout } = await box.exec(
       `
@@ -172,7 +172,7 @@ rm -rf ${SEALED}
 
 test.serial('a damaged seal is not replaced: the box says so, and leaves SSH for mending', async (t) => {
   const spoil = `install -d -m 0700 /var/lib/clawdy/state ${SEALED} && echo 00 >${SEALED}/code.sha256 && echo x >${SEALED}/bundle.age`;
-  await withBox({ spoil, userData: userData(launch) }, async (box) => {
+  await withBox({ asleep: true, spoil, userData: userData(launch) }, async (box) => {
     const console = await settled(box);
     t.regex(reasons(console), /sealed is damaged/);
     t.notRegex(console, READY);
@@ -216,7 +216,7 @@ test.serial(
     const data = userData({ ...launch, enrolmentUrl: server.url });
     const state = join(work, 'enrolled.tar');
     await withBox(
-      { spoil, userData: data },
+      { asleep: true, spoil, userData: data },
       async (box) => {
         const console = await waitForLine(box, /clawdy: enrolled at/);
         const failures = console.match(/clawdy: enrolment at .*/g) ?? [];
@@ -267,7 +267,7 @@ test.serial('a server that has the bundle already ends the tries', async (t) => 
   const server = await serve(8444, '409');
   const [spoil, file] = await trusting();
   await withBox(
-    { spoil, userData: userData({ ...launch, enrolmentUrl: server.url }) },
+    { asleep: true, spoil, userData: userData({ ...launch, enrolmentUrl: server.url }) },
     async (box) => {
       t.notRegex(await waitForLine(box, /clawdy: enrolled at/), /clawdy: enrolment at .* failed/);
       t.is((await server.requests()).length, 1);
@@ -278,7 +278,7 @@ test.serial('a server that has the bundle already ends the tries', async (t) => 
 
 test.serial('nothing is sent to a server whose certificate the box doesn’t trust', async (t) => {
   const server = await serve(8445, '200');
-  await withBox({ userData: userData({ ...launch, enrolmentUrl: server.url }) }, async (box) => {
+  await withBox({ asleep: true, userData: userData({ ...launch, enrolmentUrl: server.url }) }, async (box) => {
     t.regex(await waitForLine(box, /clawdy: enrolment at/), /failed: self-signed certificate/);
     t.deepEqual(await server.requests(), []);
   });

@@ -31,7 +31,7 @@ const claim = z
     id: z.string().regex(/^[a-z][a-z0-9-]*$/),
     promise: z.string().min(1),
     where: z.array(z.enum(['container', 'vm'])).min(1),
-    /** `full`: takes minutes in an emulated machine; left to proofs of that scope, each night's among them. */
+    /** `full`: takes minutes on slow cores, or another claim shows nearly the same; left to proofs of that scope, each night's among them. */
     scope: z.enum(['ci', 'full']).default('ci'),
     /** What the box must have reached: sshd runs (`ready`), or OpenClaw answers and the live selfcheck passed (`live`). */
     after: z.enum(['ready', 'live']).default('ready'),

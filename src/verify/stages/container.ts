@@ -24,7 +24,7 @@ const MAIMED_LIMIT_MS = 45_000;
  * For claims that don't wait for OpenClaw: it is then as on a box where it has only begun to start, but takes no processor
  * from the attack. In a tree that isn't booted yet.
  */
-const ASLEEP = `d=/run/systemd/system/openclaw.service.d; mkdir -p $d && printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/sleep infinity\\n' >$d/zz-asleep.conf`;
+export const ASLEEP = `d=/run/systemd/system/openclaw.service.d; mkdir -p $d && printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/sleep infinity\\n' >$d/zz-asleep.conf`;
 
 type Kind = Pick<LayerClaim, 'front' | 'after'>;
 
