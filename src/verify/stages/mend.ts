@@ -1,4 +1,3 @@
-import { AGENT } from '../../contract/box.ts';
 import { BuildError } from '../../process/errors.ts';
 import type { Touched } from '../claims/schema.ts';
 import type { Target } from '../targets/target.ts';
@@ -26,9 +25,15 @@ export async function keepParts(target: Target): Promise<void> {
   );
 }
 
+/** Ends what attempts have started, which no unit of systemd's has: all that came in by Docker, but this very command. */
+const END_PLANTED = `for pid in $(ls /proc | grep -E '^[0-9]+$'); do
+  case $pid in 1 | $$ | $PPID) continue ;; esac
+  grep -qE '\\.(slice|scope)' "/proc/$pid/cgroup" 2>/dev/null || [ ! -e "/proc/$pid/exe" ] || kill -9 "$pid" 2>/dev/null || :
+done`;
+
 /**
  * Puts a part back as it was: its files, a new process (with the gate's go its counters, and workers that a reload left), and
- * none of the agent's but OpenClaw.
+ * nothing that was planted.
  *
  * A box that isn't whole again can't make a claim pass: a hole that is still open fails the next attack, a way that is still
  * shut the next control or the next sabotage.
@@ -37,8 +42,9 @@ export async function mend(target: Target, touched: Touched): Promise<void> {
   const { files, restart } = PARTS[touched];
   await must(
     target,
-    `rm -rf -- ${files.join(' ')} && tar -xpPf ${KEPT} && ${restart}
-    for pid in $(pgrep -U ${AGENT.uid}); do grep -q openclaw.service "/proc/$pid/cgroup" || kill -9 "$pid"; done`,
+    `rm -rf -- ${files.join(' ')} && tar -xpPf ${KEPT} || exit 1
+    ${END_PLANTED}
+    ${restart}`,
   );
 }
 
