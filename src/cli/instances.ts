@@ -9,6 +9,7 @@ import { type InstanceRecord, listRecords, readRecord } from '../launch/records.
 import { publicView, renderTable } from '../launch/render.ts';
 import { EXIT, inputError, renderError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
+import { forgetReplacement } from '../replace/journal.ts';
 import { agreed } from './agreed.ts';
 
 /** The commands about instances that were launched: `list`, `stop`, `start`, `destroy`, `header`. */
@@ -27,6 +28,7 @@ async function destroy(record: InstanceRecord, progress: Progress): Promise<void
   if (hasKey(record) && record.cloud !== 'other')
     await progress.step('disable its OpenRouter key', () => retireKeys(record));
   await destroyInstance(record, progress);
+  forgetReplacement(record.instance_id);
 }
 
 /** Removes what is left of killed launches, and says so. @returns IDs of local ones. */

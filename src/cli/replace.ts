@@ -1,8 +1,12 @@
+import { mkdirSync } from 'node:fs';
 import { Command } from 'commander';
+import { replacementsDir } from '../launch/places.ts';
+import { whichRun } from '../launch/power.ts';
 import { type InstanceRecord, listRecords } from '../launch/records.ts';
 import { chosenRecords, type FleetOptions, fleetOptions, overFleet, tell } from '../ops/fleet.ts';
 import { BuildError, inputError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
+import { lockFolders } from '../publish/lock.ts';
 import { baseOf, handsOf } from '../replace/hands.ts';
 import { replaceInstance, rollBack } from '../replace/replace.ts';
 import { agreed } from './agreed.ts';
@@ -51,7 +55,10 @@ async function replace(instance: string | undefined, options: Options): Promise<
   if (all && rollback) throw inputError('replace', '--all with --rollback', 'go back one by one');
   if (suspect && rollback) throw inputError('replace', '--suspect with --rollback', 'one of them');
   if (!plan) await clearUp();
-  const records = chosenRecords(all, instance).filter((record) => !all || isCurrent(record));
+  const chosen = chosenRecords(all, instance).filter((record) => !all || isCurrent(record));
+  // One that is off, as after a rollback, serves nobody.
+  const runs = all && !plan ? await whichRun(chosen) : [];
+  const records = chosen.filter((_, index) => runs[index] !== false);
   const steps = records.flatMap((record) => planOf(record, options));
   if (plan) {
     process.stdout.write(json ? `${JSON.stringify({ stage: 'replace', steps })}\n` : `${steps.join('\n')}\n`);
@@ -63,6 +70,17 @@ async function replace(instance: string | undefined, options: Options): Promise<
     : `replace ${names || 'nobody'} by ${image}? Each is away while its home moves`;
   if (!yes && !(await agreed('replace', question))) return;
   const progress = new Progress();
+  mkdirSync(replacementsDir(), { recursive: true, mode: 0o700 });
+  const release = await lockFolders([replacementsDir()], 'which instance is whose successor');
+  try {
+    await perform(records, options, progress);
+  } finally {
+    await release();
+  }
+}
+
+async function perform(records: InstanceRecord[], options: Options, progress: Progress): Promise<void> {
+  const { rollback, suspect, json } = options;
   const hands = handsOf(options, progress);
   let broken: string | undefined;
   const rows = await overFleet(records, rollback ? 'go back' : 'replace', options, progress, async (record) => {

@@ -56,7 +56,7 @@ export function handsOf({ image, edge }: Wanted, progress: Progress): Hands {
     retireKeys,
     check: async (record) => {
       await ask(record, 'selfcheck', {});
-      await waitLive(record);
+      await waitLive(record, false);
     },
     lead: async (from, to) => {
       if (!inventory) return;
@@ -71,7 +71,8 @@ export function handsOf({ image, edge }: Wanted, progress: Progress): Hands {
       if (!runs) await startInstance(record, progress);
       // A box that ended its OpenClaw for a copy has closed itself; a reboot takes that back.
       else if (!(await isLive(record).catch(() => false))) await ask(record, 'reboot', {});
-      await waitLive(record);
+      // Until it has rebooted it says that it is closed.
+      await waitLive(record, true);
     },
     stop: (record) => stopInstance(record, progress),
     destroy: (record) => destroyInstance(record, progress),
@@ -120,12 +121,18 @@ function keysOf({ instance_id: id, launch, ssh }: InstanceRecord) {
   return { userKeys: launch.user_keys, privateFile: ssh.identity_file ?? undefined };
 }
 
-/** @throws BuildError where it has closed itself, or time is up. */
-async function waitLive(record: InstanceRecord): Promise<void> {
+/**
+ * @param bearsClosed it may say for a while that it has closed itself.
+ * @throws BuildError where it has closed itself, or time is up.
+ */
+async function waitLive(record: InstanceRecord, bearsClosed: boolean): Promise<void> {
   const until = Date.now() + LIVE.limit;
   for (;;) {
-    // One that was closed for a copy says so until it has rebooted.
-    if (await isLive(record).catch((error: unknown) => Date.now() > until && Promise.reject(error))) return;
+    const live = await isLive(record).catch((error: unknown) => {
+      if (bearsClosed && Date.now() < until) return false;
+      throw error;
+    });
+    if (live) return;
     if (Date.now() > until)
       throw new BuildError('replace', `${record.instance_id} doesn't come up`, 'npm run -s ops -- <id> diagnostics');
     await sleep(LIVE.poll);
