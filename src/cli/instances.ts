@@ -9,7 +9,7 @@ import { type InstanceRecord, listRecords, readRecord } from '../launch/records.
 import { publicView, renderTable } from '../launch/render.ts';
 import { EXIT, inputError, renderError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
-import { forgetReplacement } from '../replace/journal.ts';
+import { cutReplacements, refuseAmidst } from '../replace/current.ts';
 import { agreed } from './agreed.ts';
 
 /** The commands about instances that were launched: `list`, `stop`, `start`, `destroy`, `header`. */
@@ -25,10 +25,10 @@ export function instanceCommands(): Command[] {
 
 /** Its key at OpenRouter would go on without it. */
 async function destroy(record: InstanceRecord, progress: Progress): Promise<void> {
+  refuseAmidst(record);
   if (hasKey(record) && record.cloud !== 'other')
     await progress.step('disable its OpenRouter key', () => retireKeys(record));
   await destroyInstance(record, progress);
-  forgetReplacement(record.instance_id);
 }
 
 /** Removes what is left of killed launches, and says so. @returns IDs of local ones. */
@@ -49,6 +49,7 @@ function listCommand(): Command {
       const running = await whichRun(records);
       const list = records.map((record, index) => ({ ...publicView(record), running: running[index] }));
       process.stdout.write(json ? `${JSON.stringify(list)}\n` : renderTable(records, running));
+      for (const said of cutReplacements(records)) process.stderr.write(`${said}\n`);
       for (const fault of faults) process.stderr.write(`${renderError(fault)}\n`);
       if (faults.length) process.exitCode = EXIT.input;
     });

@@ -15,7 +15,7 @@ import { decryptWith, readOperator } from '../launch/operator.ts';
 import { outsideBy } from '../launch/outside.ts';
 import { operatorFile } from '../launch/places.ts';
 import { HOSTED, openMachines } from '../launch/power.ts';
-import type { InstanceRecord } from '../launch/records.ts';
+import { hasRecord, type InstanceRecord } from '../launch/records.ts';
 import { publicView, renderLaunched } from '../launch/render.ts';
 import { findSshKey } from '../launch/ssh-key.ts';
 import { readImage } from '../manifest/image.ts';
@@ -92,12 +92,24 @@ async function launch(root: string, options: LaunchOptions): Promise<void> {
   // Keys, disks and logs: all that is made from here on is its owner's alone.
   process.umask(0o077);
   const { slug, edge } = options;
-  if (slug && !readInventory(edge).instances[slug])
-    throw inputError('launch', `${edge} has no ${slug}`, 'add it under `instances`, with owner and origin');
+  if (slug) checkSlug(edge, slug);
   const record = await (options.cloud === 'local' ? local(root, options) : hosted(options));
   if (!record) return;
-  if (slug) await lead(edge, slug, record);
+  // First of all: it stands, and costs, whatever becomes of its slug.
   process.stdout.write(options.json ? `${JSON.stringify(publicView(record))}\n` : renderLaunched(record, options.wait));
+  if (slug) await lead(edge, slug, record);
+}
+
+/** @throws BuildError (input) where there is none, or somebody is served by it. */
+function checkSlug(edge: string, slug: string): void {
+  const known = readInventory(edge).instances[slug];
+  if (!known) throw inputError('launch', `${edge} has no ${slug}`, 'add it under `instances`, with owner and origin');
+  if (hasRecord(known.instance))
+    throw inputError(
+      'launch',
+      `${slug} leads to ${known.instance}`,
+      `npm run replace -- ${known.instance}; or another slug`,
+    );
 }
 
 async function local(root: string, options: LaunchOptions): Promise<InstanceRecord | undefined> {

@@ -10,21 +10,31 @@ import { disableKeys } from './rotate.ts';
 export const hasKey = ({ instance_id: id }: Pick<InstanceRecord, 'instance_id'>) =>
   KeyJournal.open(id).keys.some(({ phase }) => phase === 'current' || phase === 'created' || phase === 'creating');
 
-/** Does something with keys while nobody else does. @throws BuildError where somebody does. */
-export async function withKeys<T>(work: () => Promise<T>): Promise<T> {
-  mkdirSync(keysDir(), { recursive: true, mode: 0o700 });
-  const release = await lockFolders([keysDir()], 'keys');
-  try {
-    return await work();
-  } finally {
-    await release();
-  }
+/** Whoever comes next in this process waits for who is at it. */
+let last: Promise<unknown> = Promise.resolve();
+
+/** Does something with keys while nobody else does. @throws BuildError where another process does. */
+export function withKeys<T>(work: () => Promise<T>): Promise<T> {
+  const mine = last.then(async () => {
+    mkdirSync(keysDir(), { recursive: true, mode: 0o700 });
+    const release = await lockFolders([keysDir()], 'keys');
+    try {
+      return await work();
+    } finally {
+      await release();
+    }
+  });
+  last = mine.catch(() => undefined);
+  return mine;
 }
 
+/** Whether this process may make and end keys at OpenRouter. */
+export const mayManageKeys = () => Boolean(process.env.OPENROUTER_MANAGEMENT_KEY);
+
 /**
- * Disables an instance's keys at OpenRouter; the instance itself isn't asked.
- * @throws BuildError (input) without OPENROUTER_MANAGEMENT_KEY, where it has any; where OpenRouter isn't reached.
+ * Disables an instance's keys at OpenRouter, whoever made them; the instance itself isn't asked.
+ * @throws BuildError (input) without OPENROUTER_MANAGEMENT_KEY, where it has any by the journal here; where OpenRouter isn't reached.
  */
 export async function retireKeys({ instance_id: id, user }: InstanceRecord): Promise<void> {
-  if (hasKey({ instance_id: id })) await withKeys(() => disableKeys(openRouterKeys(), { id, user }));
+  if (mayManageKeys() || hasKey({ instance_id: id })) await withKeys(() => disableKeys(openRouterKeys(), { id, user }));
 }

@@ -35,7 +35,7 @@ export async function recordElsewhere(bundle: Bundle, where: Elsewhere): Promise
     ...{ gate_url: null, client_certificate: null, client_key: null },
     gate_certificate: bundle.gate?.certificate ?? null,
     code_encrypted: await encryptTo(recipient, bundle.code),
-    ...{ qemu: null, disk: null, region: null, run: null, launch: null, replaces: null },
+    ...{ qemu: null, disk: null, region: null, run: null, launch: null, replaces: null, retired: false },
   };
   writeRecord(record);
   return record;

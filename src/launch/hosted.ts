@@ -110,7 +110,7 @@ export async function launchHosted(
       gate_certificate: bundle.gate.certificate,
       code_encrypted: await encryptTo(prepared.operator.recipient, bundle.code),
       launch: { size: options.size ?? null, user_keys: keys.userKeys, front, learning },
-      ...{ replaces: options.replaces ?? null, qemu: null, disk: null },
+      ...{ replaces: options.replaces ?? null, retired: false, qemu: null, disk: null },
     };
     if (options.wait)
       await progress.step('wait for OpenClaw and the live check', ({ detail }) => live(record, outside, detail));

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { Machines } from '../clouds/machines.ts';
 import { jsonOf } from '../contract/text.ts';
-import { BuildError } from '../process/errors.ts';
 import { identify, isAlive } from '../process/guarded.ts';
+import { forget } from './local/stop.ts';
 import { launchesDir } from './places.ts';
 import { listRecords } from './records.ts';
 import { writeWhole } from './write-once.ts';
@@ -33,46 +33,58 @@ export function beginLaunch(cloud: string, region: string, run: string): () => v
   return () => rmSync(file, { force: true });
 }
 
-/** Launches whose process is gone. @throws BuildError (input) for a note that can't be read: something may run for it. */
-export function cutLaunches(): LaunchNote[] {
+/** Launches whose process is gone, and notes that can't be read: something may run for them. */
+export function cutLaunches(): { cut: LaunchNote[]; unreadable: string[] } {
   const dir = launchesDir();
-  if (!existsSync(dir)) return [];
-  return readdirSync(dir)
-    .filter((name) => name.endsWith('.json') && !name.startsWith('.'))
-    .map((name) => {
-      const parsed = journalSchema.safeParse(jsonOf(readFileSync(join(dir, name), 'utf8')));
-      if (parsed.success) return parsed.data;
-      throw new BuildError(
-        'launch',
-        `${join(dir, name)} can't be read`,
-        'put back the file, or look at that cloud by hand',
-      );
-    })
-    .filter(({ owner }) => !isAlive(owner));
+  const files = existsSync(dir)
+    ? readdirSync(dir).filter((name) => name.endsWith('.json') && !name.startsWith('.'))
+    : [];
+  const cut: LaunchNote[] = [];
+  const unreadable: string[] = [];
+  for (const name of files) {
+    const parsed = journalSchema.safeParse(jsonOf(readFileSync(join(dir, name), 'utf8')));
+    if (!parsed.success) unreadable.push(join(dir, name));
+    else if (!isAlive(parsed.data.owner)) cut.push(parsed.data);
+  }
+  return { cut, unreadable };
 }
 
 /**
- * Brings launches to an end that were killed: one that has its record stays, of any other nothing does.
+ * Brings launches to an end that were killed: one that has its record and its machine stays, of any other nothing does. One that can't
+ * be brought there now keeps nobody from anything else.
  * @param open the machines of a cloud.
- * @returns what was done, in words.
+ * @returns what was done, and what couldn't be, in words.
  */
 export async function settleLaunches(open: (cloud: string, region: string) => Promise<Machines>): Promise<string[]> {
-  const said: string[] = [];
-  for (const { cloud, region, run } of cutLaunches()) {
-    const record = listRecords().records.find((one) => one.run === run);
-    const machines = await open(cloud, region);
+  const { cut, unreadable } = cutLaunches();
+  const said = unreadable.map((file) => `${file} can't be read: put it back, or look for what it launched by hand`);
+  for (const note of cut) {
     try {
-      if (record) await machines.keep(region, record.instance_id);
-      else await machines.sweep(region, run);
-    } finally {
-      machines.close();
+      said.push(await settle(note, open));
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      said.push(`${note.cloud}: what a killed launch (${note.run}) left isn't removed yet: ${why}`);
     }
-    rmSync(join(launchesDir(), `${run}.json`), { force: true });
-    said.push(
-      record
-        ? `${record.instance_id}: its launch was killed at its end; it is kept`
-        : `${cloud}: a launch was killed; what was left of it is removed`,
-    );
   }
   return said;
+}
+
+async function settle(
+  { cloud, region, run }: LaunchNote,
+  open: (cloud: string, region: string) => Promise<Machines>,
+): Promise<string> {
+  const record = listRecords().records.find((one) => one.run === run);
+  const machines = await open(cloud, region);
+  try {
+    const stays = record && (await machines.machine(region, record.instance_id));
+    if (stays) await machines.keep(region, record.instance_id);
+    else await machines.sweep(region, run);
+    if (record && !stays) forget(record.instance_id);
+    rmSync(join(launchesDir(), `${run}.json`), { force: true });
+    return stays
+      ? `${record.instance_id}: its launch was killed at its end; it is kept`
+      : `${cloud}: a launch was killed; what was left of it is removed`;
+  } finally {
+    machines.close();
+  }
 }

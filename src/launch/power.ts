@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Machines, OpenMachines } from '../clouds/machines.ts';
-import { inputError } from '../process/errors.ts';
+import { inputError, renderError } from '../process/errors.ts';
 import { isAlive } from '../process/guarded.ts';
 import type { Progress } from '../process/progress.ts';
 import { startLocal } from './local/start.ts';
@@ -75,18 +75,25 @@ export async function whichRun(records: InstanceRecord[], open = openMachines): 
   const places = new Map<string, InstanceRecord>();
   for (const record of records) if (record.region) places.set(`${record.cloud} ${record.region}`, record);
   const running = new Set<string>();
-  for (const { cloud, region } of places.values()) {
-    const machines = await open(cloud, region as string);
+  const unseen = new Set<string>();
+  for (const [place, { cloud, region }] of places) {
     try {
-      for (const { instanceId, state } of await machines.list(region as string))
-        if (state === 'running' || state === 'starting') running.add(instanceId);
-    } finally {
-      machines.close();
+      const machines = await open(cloud, region as string);
+      try {
+        for (const { instanceId, state } of await machines.list(region as string))
+          if (state === 'running' || state === 'starting') running.add(instanceId);
+      } finally {
+        machines.close();
+      }
+    } catch (error) {
+      // One cloud's credentials are no reason to say nothing of the others.
+      process.stderr.write(`${renderError(error)}\n`);
+      unseen.add(place);
     }
   }
-  return records.map(({ qemu, region, instance_id }) => {
+  return records.map(({ qemu, cloud, region, instance_id }) => {
     if (qemu) return isAlive(qemu);
-    return region ? running.has(instance_id) : null;
+    return region && !unseen.has(`${cloud} ${region}`) ? running.has(instance_id) : null;
   });
 }
 

@@ -32,6 +32,8 @@ const recordSchema = z
       .default(null),
     /** The instance that it took the place of. */
     replaces: z.string().regex(INSTANCE_ID).nullable().default(null),
+    /** It was gone back from: nothing is done with it any more but to look, and to destroy it. */
+    retired: z.boolean().default(false),
     instance_id: z.string().regex(INSTANCE_ID, "isn't an instance's ID"),
     launch_id: z.string().regex(LAUNCH_ID),
     image_id: z.string().min(1),

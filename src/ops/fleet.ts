@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import pMap from 'p-map';
 import { type InstanceRecord, listRecords, readRecord } from '../launch/records.ts';
-import { BuildError, inputError, renderError } from '../process/errors.ts';
+import { BuildError, inputError, plain, renderError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
 
 /** Of a command that is about one instance or all. */
@@ -67,7 +67,7 @@ export function overFleet(
 export function tell(rows: Row[], what: string, json: boolean): void {
   const lines = rows.map(({ instance, ok, result, error }) => {
     const said = typeof result === 'string' ? result : JSON.stringify(result, null, 2);
-    return `${instance}: ${ok ? said : `✖ ${error}`}\n`;
+    return `${instance}: ${ok ? plain(said) : `✖ ${plain(error ?? '')}`}\n`;
   });
   process.stdout.write(json ? `${JSON.stringify(rows)}\n` : lines.join(''));
   const failed = rows.filter(({ ok }) => !ok);

@@ -2,6 +2,7 @@ import { createReadStream, createWriteStream, rmSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Decrypter, Encrypter } from 'age-encryption';
 import { stateRecipientSchema, type Taken, takenSchema } from '../contract/ops.ts';
 import type { Operator } from '../launch/operator.ts';
@@ -11,6 +12,8 @@ import { ask, resultOf, type Way, withCall } from './channel.ts';
 import { readSigned, type Signer } from './signed.ts';
 import { newNonce } from './status.ts';
 
+/** Milliseconds until an export's first line: OpenClaw has ended by then, which an emulated box takes a minute or two for. */
+const HEAD_LIMIT_MS = 10 * 60_000;
 /** Characters of the first line of an answer. */
 const HEAD_LIMIT = 64 * 1024;
 
@@ -109,7 +112,13 @@ function exportState<T>(
   return withCall(from, 'state-export', { recipient, stop }, async ({ words, line }) => {
     const child = start('ssh', words, { input: line, stdout: 'pipe', stderr: 'pipe', buffer: { stdout: false } });
     try {
-      const { head, rest } = await firstLine(child.stdout as Readable);
+      // A box that is hung, or hostile, says nothing for ever.
+      const { head, rest } = await Promise.race([
+        firstLine(child.stdout as Readable),
+        sleep(HEAD_LIMIT_MS, undefined, { ref: false }).then(() => {
+          throw broken(from, `it said nothing in ${HEAD_LIMIT_MS / 60_000} minutes`);
+        }),
+      ]);
       if (!head.endsWith('\n') || !head.startsWith('{"ok": true,')) {
         const { stderr } = await child;
         resultOf(from.instance_id, 'state-export', head, String(stderr ?? ''));

@@ -1,5 +1,5 @@
 import { bansSchema, originSchema } from '../contract/ops.ts';
-import { amendRecord, type InstanceRecord } from '../launch/records.ts';
+import { amendRecord, type InstanceRecord, readRecord } from '../launch/records.ts';
 import { BuildError } from '../process/errors.ts';
 import { rotateInstanceKey } from '../rotate/instance-key.ts';
 import { ask } from './channel.ts';
@@ -28,6 +28,20 @@ const SPECIAL: Record<string, (record: InstanceRecord, args: Args) => Promise<un
       ask: (args) => ask(record, 'rotate-instance-key', args),
       remember: (change) => amendRecord(record.instance_id, change),
     }),
+  // Its successor gets those that count.
+  'set-user-keys': async (record, args) => {
+    const result = await ask(record, 'set-user-keys', args);
+    const { launch } = readRecord(record.instance_id);
+    if (launch) amendRecord(record.instance_id, { launch: { ...launch, user_keys: args.keys as string[] } });
+    return result;
+  },
+  allow: async (record, args) => {
+    const result = await ask(record, 'allow', args);
+    const { launch } = readRecord(record.instance_id);
+    const front = launch?.front && { ...launch.front, allowlist: args.allowlist as string[] };
+    if (launch && front) amendRecord(record.instance_id, { launch: { ...launch, front } });
+    return result;
+  },
   'set-origin-cert': async (record, args) => {
     const result = await ask(record, 'set-origin-cert', args);
     const origin = originSchema.safeParse(result);

@@ -1,3 +1,5 @@
+import { stripVTControlCharacters } from 'node:util';
+
 /** Exit codes, one per class of failure; docs/architecture.md lists them for scripts. */
 export const EXIT = { failed: 1, usage: 2, input: 3, prerequisite: 4, interrupted: 130 } as const;
 
@@ -39,13 +41,23 @@ export function inputError(step: string, message: string, hint: string): BuildEr
   return new BuildError(step, message, hint, { exitCode: EXIT.input });
 }
 
+/** What others have said, without what a terminal would act upon: it may be a hostile box's. */
+export function plain(text: string): string {
+  return stripVTControlCharacters(text).replaceAll(/[^\P{C}\n\t]/gu, '');
+}
+
 /** Renders an error for a terminal; unknown errors keep their stack because they are our own bugs. */
 export function renderError(error: unknown): string {
   if (!(error instanceof BuildError)) {
     return `unexpected error (a bug in this project):\n${error instanceof Error ? error.stack : String(error)}`;
   }
-  const lines = [`✖ ${error.step}: ${error.message}`];
-  if (error.tail) lines.push(...error.tail.split('\n').map((line) => `  │ ${line}`));
+  const lines = [`✖ ${error.step}: ${plain(error.message)}`];
+  if (error.tail)
+    lines.push(
+      ...plain(error.tail)
+        .split('\n')
+        .map((line) => `  │ ${line}`),
+    );
   if (error.hint) lines.push(`  next: ${error.hint}`);
   if (error.log) lines.push(`  log:  ${error.log}`);
   return lines.join('\n');

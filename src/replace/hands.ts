@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { CloudImage } from '../clouds/cloud.ts';
 import { openCloud } from '../clouds/find.ts';
 import { Store } from '../clouds/local/store.ts';
 import { assignSlug } from '../edge/assign.ts';
@@ -7,17 +8,19 @@ import { readInventory, slugsOf } from '../edge/inventory.ts';
 import { loadEdgeSecrets } from '../edge/secrets.ts';
 import { boxOf } from '../keys/box.ts';
 import { openRouterKeys } from '../keys/openrouter.ts';
-import { hasKey, retireKeys, withKeys } from '../keys/retire.ts';
+import { hasKey, mayManageKeys, retireKeys, withKeys } from '../keys/retire.ts';
 import { capsOf, rotateKey } from '../keys/rotate.ts';
 import { chooseImage } from '../launch/choose.ts';
+import type { Learning } from '../launch/front.ts';
 import { launchHosted } from '../launch/hosted.ts';
 import { launchLocal } from '../launch/local/launch.ts';
 import { decryptWith, readOperator } from '../launch/operator.ts';
 import { isLive, outsideBy } from '../launch/outside.ts';
 import { destroyInstance, openMachines, startInstance, stopInstance, whichRun } from '../launch/power.ts';
-import type { InstanceRecord } from '../launch/records.ts';
+import { type InstanceRecord, readRecord } from '../launch/records.ts';
 import { ask } from '../ops/channel.ts';
 import { moveState } from '../ops/state.ts';
+import { status } from '../ops/status.ts';
 import { BuildError, inputError } from '../process/errors.ts';
 import type { Progress } from '../process/progress.ts';
 import type { Hands } from './replace.ts';
@@ -30,27 +33,31 @@ const GRACE_MS = 24 * 3600_000;
 export interface Wanted {
   /** A channel, or an image's ID. */
   image: string;
-  /** edge.yaml; where it isn't there, nobody is led anywhere. */
-  edge: string;
+  /** edge.yaml; undefined: nobody is led anywhere. */
+  edge: string | undefined;
+  /** Networks of this computer, for instances whose bundle is learnt by the operators' channel; undefined: those of the first launch. */
+  from?: string[] | undefined;
 }
 
 /** The base of an image's ID, `<base>-<time>-<digest>`: what takes an instance's place is of the same. */
 export const baseOf = (imageId: string) => imageId.replace(/-\d{8}T\d{6}Z-[0-9a-f]+$/, '');
 
-/** The real ones. @throws BuildError (input) for an edge.yaml that can't be read. */
-export function handsOf({ image, edge }: Wanted, progress: Progress): Hands {
-  const inventory = existsSync(edge) ? readInventory(edge) : undefined;
-  const said = (text: string) => process.stderr.write(`${text}\n`);
+/** The real ones. */
+export function handsOf(wanted: Wanted, progress: Progress): Hands {
+  const { edge } = wanted;
   return {
-    launch: (old) =>
-      old.cloud === 'local' ? launchHere(old, image, progress) : launchThere(old, image, inventory?.proxy, progress),
+    prepare: (old) => prepare(old, wanted),
+    slugs: (record) => slugsFor(record, edge),
+    launch: async (old) => {
+      const image = await imageFor(old, wanted.image);
+      return old.cloud === 'local' ? launchHere(old, image, progress) : launchThere(old, image, wanted, progress);
+    },
     move: (old, next, documents) => moveState(old, next, { stop: true, documents }),
     bringKey: async (from, to) => {
-      if (!hasKey(from)) return false;
-      const api = openRouterKeys();
-      const caps = await capsOf(api, boxOf(from));
+      // The box itself isn't asked: one goes back from what doesn't answer.
+      const caps = mayManageKeys() || hasKey(from) ? await capsOf(openRouterKeys(), boxOf(from)) : undefined;
       if (!caps) return false;
-      await withKeys(() => rotateKey(api, boxOf(to), { caps, graceMs: GRACE_MS }));
+      await withKeys(() => rotateKey(openRouterKeys(), boxOf(to), { caps, graceMs: GRACE_MS }));
       return true;
     },
     retireKeys,
@@ -58,12 +65,16 @@ export function handsOf({ image, edge }: Wanted, progress: Progress): Hands {
       await ask(record, 'selfcheck', {});
       await waitLive(record, false);
     },
-    lead: async (from, to) => {
-      if (!inventory) return;
+    lead: async (slugs, to) => {
       const code = await decryptWith((await readOperator()).identity, to.code_encrypted);
-      for (const slug of slugsOf(inventory, from.instance_id)) {
-        const reached = await assignSlug(edge, slug, to, code, loadEdgeSecrets());
-        if (reached !== 200) said(`${slug}: the proxy has it, and its gate answers ${reached ?? 'nothing'}`);
+      for (const slug of slugs) {
+        const reached = await assignSlug(edge as string, slug, to, code, loadEdgeSecrets());
+        if (reached !== 200)
+          throw new BuildError(
+            'edge',
+            `${slug}: the auth proxy has it, and its gate answers ${reached ?? 'nothing'}`,
+            `does its origin lead to ${to.address}, and has it what was set by verbs (set-tunnel-token, set-origin-cert)? Then the same command`,
+          );
       }
     },
     revive: async (record) => {
@@ -71,19 +82,67 @@ export function handsOf({ image, edge }: Wanted, progress: Progress): Hands {
       if (!runs) await startInstance(record, progress);
       // A box that ended its OpenClaw for a copy has closed itself; a reboot takes that back.
       else if (!(await isLive(record).catch(() => false))) await ask(record, 'reboot', {});
+      // It may have another address.
+      const now = readRecord(record.instance_id);
       // Until it has rebooted it says that it is closed.
-      await waitLive(record, true);
+      await waitLive(now, true);
+      return now;
     },
     stop: (record) => stopInstance(record, progress),
     destroy: (record) => destroyInstance(record, progress),
   };
 }
 
-async function launchHere(old: InstanceRecord, wanted: string, progress: Progress): Promise<InstanceRecord> {
-  const cloud = await openCloud('local', { regions: [] });
-  const { image: id } = await chooseImage(cloud, cloud.regions[0], wanted, baseOf(old.image_id)).finally(() =>
-    cloud.close(),
-  );
+/** What would otherwise be missed when the old one's OpenClaw has ended already. */
+async function prepare(old: InstanceRecord, { image, edge }: Wanted): Promise<string[]> {
+  await imageFor(old, image);
+  keysOf(old);
+  await hasSuccessorKey(old);
+  const slugs = slugsFor(old, edge);
+  if (slugs.length) {
+    loadEdgeSecrets();
+    await readOperator();
+  }
+  return slugs;
+}
+
+/** @throws BuildError where the instance has a key, and its successor couldn't get one. */
+async function hasSuccessorKey(old: InstanceRecord): Promise<void> {
+  const { openrouterKeyDigest } = await status(old);
+  if (!openrouterKeyDigest && !hasKey(old)) return;
+  const { instance_id: id } = old;
+  if (!mayManageKeys())
+    throw inputError(
+      'keys',
+      `${id} has an OpenRouter key: its successor is to get one`,
+      'set OPENROUTER_MANAGEMENT_KEY',
+    );
+  if (openrouterKeyDigest && !(await capsOf(openRouterKeys(), boxOf(old))))
+    throw inputError(
+      'keys',
+      `${id} has a key that this account knows nothing of`,
+      'OPENROUTER_MANAGEMENT_KEY of the account that made it; or take it away: npm run ops -- <id> set-openrouter-key',
+    );
+}
+
+/** @throws BuildError (input) where there is no such file. */
+function slugsFor({ instance_id: id }: InstanceRecord, edge: string | undefined): string[] {
+  if (edge === undefined) return [];
+  if (!existsSync(edge))
+    throw inputError('edge', `there is no ${edge}`, 'leave --edge out where there is no auth proxy');
+  return slugsOf(readInventory(edge), id);
+}
+
+async function imageFor({ cloud: name, region, image_id }: InstanceRecord, wanted: string): Promise<CloudImage> {
+  const cloud = await openCloud(name, { regions: region ? [region] : [] });
+  try {
+    return await chooseImage(cloud, region ?? cloud.regions[0], wanted, baseOf(image_id));
+  } finally {
+    cloud.close();
+  }
+}
+
+function launchHere(old: InstanceRecord, { image: id }: CloudImage, progress: Progress): Promise<InstanceRecord> {
   const image = { id, disk: new Store().disk(id), gate: true };
   const { user, instance_id: replaces } = old;
   return launchLocal({ image, sshKey: keysOf(old), user, wait: true, keep: false, replaces }, progress);
@@ -91,8 +150,8 @@ async function launchHere(old: InstanceRecord, wanted: string, progress: Progres
 
 async function launchThere(
   old: InstanceRecord,
-  wanted: string,
-  proxy: string | undefined,
+  image: CloudImage,
+  { edge, from }: Wanted,
   progress: Progress,
 ): Promise<InstanceRecord> {
   const { cloud: name, region, launch, instance_id: replaces } = old;
@@ -103,13 +162,13 @@ async function launchThere(
       `the record of ${replaces} doesn't say how it was launched`,
       'launch its successor by hand',
     );
-  const cloud = await openCloud(name, { regions: [region] });
-  const image = await chooseImage(cloud, region, wanted, baseOf(old.image_id)).finally(() => cloud.close());
   const machines = await openMachines(name, region);
   try {
-    const { size, learning } = launch;
-    const options = { image, keys: keysOf(old), front, size: size ?? undefined, learning, wait: true, replaces };
-    return await launchHosted(machines, options, outsideBy(learning.by === 'url' ? proxy : undefined), progress);
+    const learning: Learning =
+      launch.learning.by === 'channel' && from?.length ? { by: 'channel', from } : launch.learning;
+    const proxy = learning.by === 'url' && edge ? readInventory(edge).proxy : undefined;
+    const options = { image, keys: keysOf(old), front, size: launch.size ?? undefined, learning, wait: true, replaces };
+    return await launchHosted(machines, options, outsideBy(proxy), progress);
   } finally {
     machines.close();
   }

@@ -7,15 +7,18 @@ import { writeWhole } from '../launch/write-once.ts';
 import { inputError } from '../process/errors.ts';
 
 /**
- * How far a replacement is. `begun`: whatever came of it is taken back, and the old instance goes on. `leading`: the new one has
- * checked itself and has all; what is left is done, not taken back.
+ * How far a replacement is. `begun`: nobody has touched the old instance. `moving`: its OpenClaw has ended. Both are taken back.
+ * `leading`: the new one has checked itself and has all; what is left is done, not taken back. `returning`: the old one goes on, and
+ * slugs lead to it again.
  */
 const journalSchema = z.strictObject({
   version: z.literal(1),
-  phase: z.enum(['begun', 'leading']),
+  phase: z.enum(['begun', 'moving', 'leading', 'returning']),
   suspect: z.boolean(),
+  /** That lead, or led, to the one that is left. */
+  slugs: z.array(z.string()),
 });
-type Noted = z.output<typeof journalSchema>;
+export type Noted = Omit<z.output<typeof journalSchema>, 'version'>;
 
 const fileOf = (old: string) => join(replacementsDir(), `${checkId(old)}.json`);
 
@@ -28,9 +31,10 @@ export function readReplacement(old: string): Noted | undefined {
   throw inputError('replace', `${file} can't be read`, 'nothing was changed; put back the file, or move it away');
 }
 
-export function noteReplacement(old: string, noted: Omit<Noted, 'version'>): void {
+export function noteReplacement(old: string, noted: Noted): void {
+  const { phase, suspect, slugs } = noted;
   mkdirSync(replacementsDir(), { recursive: true, mode: 0o700 });
-  writeWhole(fileOf(old), `${JSON.stringify({ version: 1, ...noted })}\n`, 'always');
+  writeWhole(fileOf(old), `${JSON.stringify({ version: 1, phase, suspect, slugs })}\n`, 'always');
 }
 
 export function forgetReplacement(old: string): void {

@@ -87,7 +87,7 @@ test.serial('cut after any call, the next command leaves nothing but what has a 
       await settleLaunches(() => opened(t));
       const { records } = listRecords();
       const whole = records.length ? ['instance', 'security-group'] : [];
-      t.deepEqual([left(fake), cutLaunches()], [whole, []], where);
+      t.deepEqual([left(fake), cutLaunches().cut], [whole, []], where);
       for (const record of records) {
         kept.push(where);
         t.false(instance(fake, record.instance_id).tags.has('clawdy-temporary'), where);

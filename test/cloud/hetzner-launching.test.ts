@@ -85,7 +85,7 @@ test('cut after any call, the next command leaves nothing but what has a record'
       await settleLaunches(() => openMachines(undefined));
       const { records } = listRecords();
       t.is(live().length, 2 * records.length, where);
-      t.deepEqual(cutLaunches(), [], where);
+      t.deepEqual(cutLaunches().cut, [], where);
       for (const record of records) await destroyInstance(record, new Progress());
       t.deepEqual(live(), [], where);
     },

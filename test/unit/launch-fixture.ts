@@ -37,7 +37,7 @@ export const RECORD: InstanceRecord = {
   client_key: '/x/client.key',
   user: 'owner@localhost',
   code_encrypted: '-----BEGIN AGE ENCRYPTED FILE-----\n',
-  ...{ region: null, run: null, launch: null, replaces: null },
+  ...{ region: null, run: null, launch: null, replaces: null, retired: false },
   qemu: { pid: 1, start_ticks: 1, boot_id: 'b', qmp: '/x/qmp.sock' },
   disk: '/x/disk.qcow2',
 };

@@ -6,6 +6,7 @@ import { replacementsDir } from '../../src/launch/places.ts';
 import { type InstanceRecord, listRecords, readRecord, removeRecord, writeRecord } from '../../src/launch/records.ts';
 import { BuildError } from '../../src/process/errors.ts';
 import { Progress } from '../../src/process/progress.ts';
+import { cutReplacements, isCurrent, refuseAmidst } from '../../src/replace/current.ts';
 import { baseOf } from '../../src/replace/hands.ts';
 import { type Hands, replaceInstance, rollBack } from '../../src/replace/replace.ts';
 import { Killed, World } from '../fakes/memory-machines.ts';
@@ -23,11 +24,13 @@ interface Box {
   key: boolean;
 }
 
-/** Boxes in memory: an owner works with the one that the slug leads to. */
+/** Boxes in memory: an owner works with the one that the auth proxy leads to. */
 class Fleet {
   readonly world = new World();
   readonly boxes = new Map<string, Box>();
-  slug = 'old';
+  /** What edge.yaml says, and what the proxy was told. */
+  edge = 'old';
+  proxy = 'old';
   broken: string | undefined;
   #last = 0;
 
@@ -37,9 +40,9 @@ class Fleet {
     writeRecord({ ...RECORD, instance_id: 'old' });
   }
 
-  /** Whether the owner has what works: the box that the slug leads to serves, and has a key. */
+  /** Whether the owner has what works: the box that the proxy leads to serves, and has a key. */
   get serves(): boolean {
-    const box = this.boxes.get(this.slug);
+    const box = this.boxes.get(this.proxy);
     return Boolean(box?.on && box.serves && box.key);
   }
 
@@ -57,6 +60,8 @@ class Fleet {
   }
 
   readonly hands: Hands = {
+    prepare: (old) => this.#call('prepare', () => this.hands.slugs(old)),
+    slugs: ({ instance_id: id }) => (this.edge === id ? ['alice'] : []),
     launch: (old) =>
       this.#call('launch', () => {
         const id = `new-${++this.#last}`;
@@ -66,15 +71,19 @@ class Fleet {
         return record;
       }),
     move: (old, next, documents) =>
-      this.#call('move', () => {
+      this.#call('end OpenClaw', () => {
         this.box(old).serves = false;
-        this.box(next).home = documents ? 'work' : this.box(old).home;
-        return { files: 1, bytes: 1, left: documents ? 1 : 0, examples: [] };
-      }),
+      }).then(() =>
+        this.#call('move', () => {
+          this.box(next).home = documents ? 'work' : this.box(old).home;
+          return { files: 1, bytes: 1, left: documents ? 1 : 0, examples: [] };
+        }),
+      ),
     bringKey: (from, to) =>
       this.#call('key', () => {
-        this.box(to).key = true;
-        return this.box(from).key;
+        const caps = this.box(from).key || this.box(to).key;
+        this.box(to).key = caps;
+        return caps;
       }),
     retireKeys: (record) =>
       this.#call('retire', () => {
@@ -84,12 +93,24 @@ class Fleet {
       this.#call('check', () => {
         if (!this.box(record).serves) throw new BuildError('fleet', "it doesn't answer", '');
       }),
-    lead: (_, to) =>
-      this.#call('lead', () => {
-        this.slug = to.instance_id;
+    lead: (slugs, to) =>
+      this.#call('edge.yaml', () => {
+        if (slugs.join() !== 'alice') throw new BuildError('fleet', `leads ${slugs.join() || 'nobody'}`, '');
+        this.edge = to.instance_id;
+      }).then(() =>
+        this.#call('push', () => {
+          this.proxy = to.instance_id;
+        }),
+      ),
+    revive: (record) =>
+      this.#call('revive', () => {
+        Object.assign(this.box(record), { on: true, serves: true });
+        return record;
       }),
-    revive: (record) => this.#call('revive', () => void Object.assign(this.box(record), { on: true, serves: true })),
-    stop: (record) => this.#call('stop', () => void Object.assign(this.box(record), { on: false, serves: false })),
+    stop: (record) =>
+      this.#call('stop', () => {
+        Object.assign(this.box(record), { on: false, serves: false });
+      }),
     destroy: (record) =>
       this.#call('destroy', () => {
         this.boxes.delete(record.instance_id);
@@ -112,33 +133,61 @@ const ids = () =>
     .records.map(({ instance_id }) => instance_id)
     .sort();
 
-test.serial('the new one has owner, slug, home and a key of its own; the old one stays, quiet', async (t) => {
+test.serial('the new one has owner, slug, home and a key of its own; the old one is switched off', async (t) => {
   const fleet = new Fleet();
   const replaced = await fleet.replace();
   t.like(replaced, { old: 'old', next: 'new-1', key: true });
   t.deepEqual(fleet.boxes.get('new-1'), { on: true, serves: true, home: 'work and skills', key: true });
-  t.deepEqual(fleet.boxes.get('old'), { on: true, serves: false, home: 'work and skills', key: false });
-  t.is(fleet.slug, 'new-1');
+  t.deepEqual(fleet.boxes.get('old'), { on: false, serves: false, home: 'work and skills', key: false });
+  t.deepEqual([fleet.edge, fleet.proxy], ['new-1', 'new-1']);
   t.is(readRecord('new-1').replaces, 'old');
   t.deepEqual(noted(), []);
   // Its OpenClaw ends no sooner than the new one is there, and the slug moves last.
-  t.deepEqual(fleet.world.calls, ['launch', 'move', 'key', 'check', 'lead', 'retire']);
+  const inOrder = ['prepare', 'launch', 'end OpenClaw', 'move', 'key', 'check', 'edge.yaml', 'push', 'retire', 'stop'];
+  t.deepEqual(fleet.world.calls, inOrder);
   await t.throwsAsync(fleet.replace(), { message: /was replaced by new-1/ });
 });
 
-test.serial('of a suspect one documents alone are carried', async (t) => {
-  const fleet = new Fleet();
-  await fleet.replace(true);
-  t.is(fleet.boxes.get('new-1')?.home, 'work');
-});
-
-test.serial('whatever fails, the old one goes on and nothing is left of the new one', async (t) => {
-  for (const broken of ['launch', 'move', 'key', 'check']) {
+test.serial(
+  'of a suspect one documents alone are carried, also where that was said only to a run that was cut',
+  async (t) => {
     const fleet = new Fleet();
-    fleet.broken = broken;
-    await t.throwsAsync(fleet.replace(), { message: `${broken} fails` });
-    t.deepEqual([ids(), [...fleet.boxes.keys()], noted()], [['old'], ['old'], []], broken);
-    t.true(fleet.serves, broken);
+    await fleet.replace(true);
+    t.is(fleet.boxes.get('new-1')?.home, 'work');
+    const cut = new Fleet();
+    cut.world.revive(3);
+    await t.throwsAsync(cut.replace(true), { instanceOf: Killed });
+    cut.world.revive();
+    const { next } = await cut.replace();
+    t.is(cut.boxes.get(next)?.home, 'work');
+  },
+);
+
+test.serial(
+  'whatever fails, the old one goes on and nothing is left of the new one; one that wasn’t touched isn’t rebooted',
+  async (t) => {
+    for (const broken of ['prepare', 'launch', 'end OpenClaw', 'move', 'key', 'check']) {
+      const fleet = new Fleet();
+      fleet.broken = broken;
+      await t.throwsAsync(fleet.replace(), { message: `${broken} fails` });
+      t.deepEqual([ids(), [...fleet.boxes.keys()], noted()], [['old'], ['old'], []], broken);
+      t.true(fleet.serves, broken);
+      t.is(fleet.world.calls.includes('revive'), !['prepare', 'launch'].includes(broken), broken);
+    }
+  },
+);
+
+test.serial('an old one that can’t be revived leaves no machine that nobody asked for', async (t) => {
+  for (const also of ['revive', 'retire']) {
+    const fleet = new Fleet();
+    const { check } = fleet.hands;
+    fleet.hands.check = async (record) => {
+      await check(record);
+      fleet.broken = also;
+      throw new BuildError('fleet', 'check fails', '');
+    };
+    await t.throwsAsync(fleet.replace(), { message: 'check fails' });
+    t.deepEqual([ids(), [...fleet.boxes.keys()], noted()], [['old'], ['old'], []], also);
   }
 });
 
@@ -151,15 +200,18 @@ test.serial(
       const fleet = new Fleet();
       fleet.world.revive(at);
       await t.throwsAsync(fleet.replace(), { instanceOf: Killed }, name);
-      t.truthy(noted().length, name);
-      // Before anybody calls again, someone who has the home is there, and its machine is on.
+      // Before anybody calls again someone has the whole home, on a machine that is on. OpenClaw is away between its end and the push.
       t.true(
         [...fleet.boxes.values()].some(({ on, home }) => on && home === 'work and skills'),
         name,
       );
+      t.is(fleet.serves, !['end OpenClaw', 'move', 'key', 'check', 'edge.yaml'].includes(name), name);
       fleet.world.revive();
-      const { next } = await fleet.replace();
-      t.deepEqual([fleet.slug, fleet.serves], [next, true], name);
+      const { next } =
+        at === whole.world.calls.length - 1
+          ? await fleet.replace().catch(() => ({ next: 'new-1' }))
+          : await fleet.replace();
+      t.deepEqual([fleet.proxy, fleet.edge, fleet.serves], [next, next, true], name);
       t.deepEqual(ids(), [next, 'old'].sort(), name);
       t.deepEqual([...fleet.boxes.keys()].sort(), [next, 'old'].sort(), name);
       t.is(fleet.boxes.get(next)?.home, 'work and skills', name);
@@ -185,34 +237,83 @@ test.serial('killed while it takes back what failed, the same command goes on wi
 });
 
 test.serial(
+  'a proxy that isn’t reached, or a gate that doesn’t answer there: the old one’s key stays until the same command gets through',
+  async (t) => {
+    const fleet = new Fleet();
+    fleet.broken = 'push';
+    await t.throwsAsync(fleet.replace(), { message: 'push fails' });
+    await t.throwsAsync(fleet.replace(), { message: 'push fails' });
+    t.deepEqual([fleet.proxy, fleet.boxes.get('old')?.key], ['old', true]);
+    fleet.broken = undefined;
+    t.is((await fleet.replace()).next, 'new-1');
+    t.deepEqual([fleet.proxy, fleet.serves, fleet.boxes.size], ['new-1', true, 2]);
+  },
+);
+
+test.serial(
   'a rollback brings back the one before, with a key; killed after any call, the same command ends it',
   async (t) => {
     const whole = new Fleet();
     await whole.replace();
     whole.world.revive();
     t.like(await whole.back('new-1'), { old: 'new-1', next: 'old', key: true });
-    const { calls } = whole.world;
-    t.deepEqual(calls, ['revive', 'check', 'key', 'lead', 'retire', 'stop']);
-    t.deepEqual([whole.slug, whole.serves, whole.boxes.get('new-1')?.on], ['old', true, false]);
+    const calls = [...whole.world.calls];
+    t.deepEqual(calls, ['revive', 'check', 'key', 'edge.yaml', 'push', 'retire', 'stop']);
+    t.deepEqual([whole.proxy, whole.serves, whole.boxes.get('new-1')?.on], ['old', true, false]);
     await t.throwsAsync(whole.back('new-1'), { message: /took nobody's place/ });
-    for (const [at, name] of [...calls.entries()]) {
+    for (const [at, name] of calls.entries()) {
       const fleet = new Fleet();
       await fleet.replace();
       fleet.world.revive(at);
       await t.throwsAsync(fleet.back('new-1'), { instanceOf: Killed }, name);
-      t.true(fleet.serves || fleet.boxes.get('old')?.serves, name);
+      t.true(fleet.serves, `${name}: never a moment without`);
+      if (noted().length) await t.throwsAsync(fleet.replace(), { message: /going back to old was cut/ }, name);
       fleet.world.revive();
       await fleet.back('new-1');
-      t.deepEqual([fleet.slug, fleet.serves, ids()], ['old', true, ['new-1', 'old']], name);
+      t.deepEqual([fleet.proxy, fleet.edge, fleet.serves, ids()], ['old', 'old', true, ['new-1', 'old']], name);
     }
     // It can be replaced again; the one that it was replaced by before isn't taken for its successor.
-    whole.world.revive();
-    t.is((await whole.replace()).next, 'new-2');
-    t.true(whole.boxes.has('new-1'));
+    const fleet = new Fleet();
+    await fleet.replace();
+    await fleet.back('new-1');
+    t.is((await fleet.replace()).next, 'new-2');
+    t.true(fleet.boxes.has('new-1'));
+    await t.throwsAsync(replaceInstance(readRecord('new-1'), { suspect: false }, fleet.hands, new Progress()), {
+      message: /was gone back from/,
+    });
   },
 );
 
-test('what was launched by other means isn’t replaced; an image’s base is in its ID', async (t) => {
+test.serial('who was replaced in turn can’t be gone back from', async (t) => {
+  const fleet = new Fleet();
+  await fleet.replace();
+  await replaceInstance(readRecord('new-1'), { suspect: false }, fleet.hands, new Progress());
+  await t.throwsAsync(fleet.back('new-1'), { message: /new-1 was replaced by new-2/ });
+});
+
+test.serial(
+  'with all are replaced those that are current; what was cut is the old one’s, and neither is destroyed meanwhile',
+  async (t) => {
+    const fleet = new Fleet();
+    const current = () =>
+      listRecords()
+        .records.filter(isCurrent)
+        .map(({ instance_id }) => instance_id);
+    fleet.world.revive(3);
+    await t.throwsAsync(fleet.replace(), { instanceOf: Killed });
+    t.deepEqual(current(), ['old']);
+    t.regex(cutReplacements(listRecords().records).join(), /npm run replace -- old/);
+    for (const id of ids()) t.throws(() => refuseAmidst(readRecord(id)), { message: /isn't through/ }, id);
+    fleet.world.revive();
+    const { next } = await fleet.replace();
+    t.deepEqual(current(), [next]);
+    t.notThrows(() => refuseAmidst(readRecord('old')));
+    await fleet.back(next);
+    t.deepEqual(current(), ['old']);
+  },
+);
+
+test.serial('what was launched by other means isn’t replaced; an image’s base is in its ID', async (t) => {
   const fleet = new Fleet();
   writeRecord({ ...RECORD, instance_id: 'old', cloud: 'other', qemu: null, disk: null });
   await t.throwsAsync(fleet.replace(), { message: /by other means/ });

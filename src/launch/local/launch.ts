@@ -1,5 +1,5 @@
-import { rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFileSync, existsSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { VERDICTS } from '../../contract/enrolment.ts';
 import { GATE_PORT } from '../../contract/gate.ts';
 import type { ImageManifest } from '../../manifest/image.ts';
@@ -10,6 +10,7 @@ import { patientReader } from '../console-bundle.ts';
 import type { Front } from '../front.ts';
 import { openBundle } from '../open-bundle.ts';
 import { encryptTo } from '../operator.ts';
+import { instancesDir } from '../places.ts';
 import { prepareLaunch } from '../prepare.ts';
 import { type InstanceRecord, removeRecord, writeRecord } from '../records.ts';
 import { findSshKey, type SshKey } from '../ssh-key.ts';
@@ -131,7 +132,7 @@ function withoutLog(error: unknown, dir: string): unknown {
 type Prepared = Awaited<ReturnType<typeof prepare>>;
 
 async function prepare(id: string, dir: string, { sshKey, image, user }: LocalLaunch) {
-  const keys = typeof sshKey === 'object' ? sshKey : keysOf(await findSshKey(sshKey, dir));
+  const keys = typeof sshKey === 'object' ? inherited(sshKey, dir) : keysOf(await findSshKey(sshKey, dir));
   const gate = image.gate ? { port: await holdPort(), client: await makeClientCa(dir) } : undefined;
   const front: Front | undefined = gate && {
     mode: 'direct',
@@ -141,6 +142,15 @@ async function prepare(id: string, dir: string, { sshKey, image, user }: LocalLa
   };
   const { expected, ...prepared } = await prepareLaunch(keys.userKeys, front);
   return { ...prepared, keys, gate, expected: { ...expected, instanceId: id } };
+}
+
+/** A pair that was made for the predecessor lies in that one's folder, and would go with it. */
+function inherited({ userKeys, privateFile }: Keys, dir: string): Keys {
+  if (!privateFile?.startsWith(`${instancesDir()}/`)) return { userKeys, privateFile };
+  const own = join(dir, basename(privateFile));
+  for (const suffix of ['', '.pub'])
+    if (existsSync(privateFile + suffix)) copyFileSync(privateFile + suffix, own + suffix);
+  return { userKeys, privateFile: own };
 }
 
 const keysOf = ({ publicKey, privateFile }: SshKey): Keys => ({ userKeys: [publicKey], privateFile });
@@ -207,7 +217,7 @@ async function enrol(
       client_certificate: gate?.client.certificate ?? null,
       client_key: gate?.client.key ?? null,
       user: options.user,
-      ...{ region: null, run: null, replaces: options.replaces ?? null },
+      ...{ region: null, run: null, replaces: options.replaces ?? null, retired: false },
       // Its front is made anew each time: the gate's port here is another.
       launch: { size: null, user_keys: keys.userKeys, front: null, learning: { by: 'console' } },
       code_encrypted: await encryptTo(operator.recipient, bundle.code),
