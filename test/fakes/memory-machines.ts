@@ -7,7 +7,11 @@ const pem = (label: string) => `-----BEGIN ${label}-----\nQQ==\n-----END ${label
 export const GATE = { certificate: pem('CERTIFICATE'), certificateRequest: pem('CERTIFICATE REQUEST') };
 
 /** Whoever was killed does nothing any more, not even clear up. */
-export class Killed extends Error {}
+export class Killed extends BuildError {
+  constructor(after: string) {
+    super('killed', after, '');
+  }
+}
 
 /** Counts what a program does to the world, and kills it after the effect of one call, before its answer. */
 export class World {
