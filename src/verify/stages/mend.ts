@@ -5,7 +5,12 @@ import type { Target } from '../targets/target.ts';
 /** What claims of a part may change, attempts and sabotage alike, and what has it count again once it is put back. */
 const PARTS: Record<Touched, { files: string[]; restart: string }> = {
   gate: { files: ['/usr/lib/clawdy/gate'], restart: 'systemctl restart clawdy-gate.service' },
-  ssh: { files: ['/etc/ssh', '/etc/shadow'], restart: 'systemctl restart ssh.service' },
+  ssh: {
+    files: ['/etc/ssh', '/etc/shadow', '/run/clawdy/ports.d'],
+    // With it the sshds that attempts have started beside ours, and the ports that were opened for them.
+    restart:
+      "systemctl stop 'attack-*.service' && /usr/lib/clawdy/firewall/apply-ports && systemctl restart ssh.service",
+  },
   ranges: { files: ['/usr/lib/clawdy/cloudflare', '/var/lib/clawdy/state/cloudflare'], restart: ':' },
 };
 const KEPT = '/var/tmp/clawdy-parts.tar';
