@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { GATE_HEADERS } from '../contract/gate.ts';
-import { hasKey, retireKeys } from '../keys/retire.ts';
+import { retireKeys } from '../keys/retire.ts';
 import { settleLaunches } from '../launch/journal.ts';
 import { sweep } from '../launch/local/owner.ts';
 import { decryptWith, readOperator } from '../launch/operator.ts';
@@ -26,8 +26,8 @@ export function instanceCommands(): Command[] {
 /** Its key at OpenRouter would go on without it. */
 async function destroy(record: InstanceRecord, progress: Progress): Promise<void> {
   refuseAmidst(record);
-  if (hasKey(record) && record.cloud !== 'other')
-    await progress.step('disable its OpenRouter key', () => retireKeys(record));
+  // Whoever made it; one that was launched by other means runs on, and so does its key.
+  if (record.cloud !== 'other') await retireKeys(record);
   await destroyInstance(record, progress);
 }
 

@@ -2,7 +2,7 @@
  * What launching asks of a cloud: machines that stay. A cloud's folder has `machines.ts`, which exports `machines`. Each
  * primitive may be interrupted anywhere and called again; what is common (journal, enrolment, records) is in src/launch.
  */
-import type { CloudImage } from './cloud.ts';
+import { type CloudImage, LABELS, OWNER } from './cloud.ts';
 
 /** One launch on its way. */
 export interface LaunchJob {
@@ -22,6 +22,19 @@ export interface Start {
   size?: string | undefined;
   /** A name for people, at most 63 characters of a host name. */
   name: string;
+}
+
+/** The labels of everything that comes of a launch, while it is on its way. */
+export function launchLabels({ run }: Pick<LaunchJob, 'run'>, { image }: Pick<Start, 'image'>): Record<string, string> {
+  return {
+    [LABELS.owner]: OWNER,
+    [LABELS.run]: run,
+    [LABELS.image]: image.image,
+    [LABELS.base]: image.base,
+    [LABELS.digest]: image.digest,
+    [LABELS.launched]: 'yes',
+    [LABELS.temporary]: 'yes',
+  };
 }
 
 /** TCP from outside to one port; everything else is closed. */

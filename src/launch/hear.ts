@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { findSshPort } from '../clouds/hetzner/scan.ts';
 import { answerSchema, OPERATORS } from '../contract/ops.ts';
 import { jsonOf } from '../contract/text.ts';
 import { run } from '../process/run.ts';
 import { sshWords } from '../process/ssh.ts';
+import { findSshPort } from './ssh-port.ts';
 
 /** Milliseconds for one answer, and seconds for a connection; a machine that boots drops packets. */
 const ANSWER_LIMIT_MS = 30_000;

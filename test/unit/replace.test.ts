@@ -3,129 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { replacementsDir } from '../../src/launch/places.ts';
-import { type InstanceRecord, listRecords, readRecord, removeRecord, writeRecord } from '../../src/launch/records.ts';
+import { listRecords, readRecord, writeRecord } from '../../src/launch/records.ts';
 import { BuildError } from '../../src/process/errors.ts';
 import { Progress } from '../../src/process/progress.ts';
 import { cutReplacements, isCurrent, refuseAmidst } from '../../src/replace/current.ts';
 import { baseOf } from '../../src/replace/hands.ts';
-import { type Hands, replaceInstance, rollBack } from '../../src/replace/replace.ts';
-import { Killed, World } from '../fakes/memory-machines.ts';
+import { replaceInstance } from '../../src/replace/replace.ts';
+import { Fleet } from '../fakes/fleet.ts';
+import { Killed } from '../fakes/memory-machines.ts';
 import { RECORD } from './launch-fixture.ts';
 
 const work = mkdtempSync(join(tmpdir(), 'clawdy-replace-'));
 process.env.XDG_STATE_HOME = work;
 test.after.always(() => rmSync(work, { recursive: true, force: true }));
-
-interface Box {
-  /** Whether its machine is on, and OpenClaw runs. */
-  on: boolean;
-  serves: boolean;
-  home: string;
-  key: boolean;
-}
-
-/** Boxes in memory: an owner works with the one that the auth proxy leads to. */
-class Fleet {
-  readonly world = new World();
-  readonly boxes = new Map<string, Box>();
-  /** What edge.yaml says, and what the proxy was told. */
-  edge = 'old';
-  proxy = 'old';
-  broken: string | undefined;
-  #last = 0;
-
-  constructor() {
-    for (const entry of readdirSync(work)) rmSync(join(work, entry), { recursive: true, force: true });
-    this.boxes.set('old', { on: true, serves: true, home: 'work and skills', key: true });
-    writeRecord({ ...RECORD, instance_id: 'old' });
-  }
-
-  /** Whether the owner has what works: the box that the proxy leads to serves, and has a key. */
-  get serves(): boolean {
-    const box = this.boxes.get(this.proxy);
-    return Boolean(box?.on && box.serves && box.key);
-  }
-
-  box({ instance_id: id }: InstanceRecord): Box {
-    const box = this.boxes.get(id);
-    if (!box) throw new BuildError('fleet', `${id} is gone`, '');
-    return box;
-  }
-
-  #call<T>(name: string, effect: () => T): Promise<T> {
-    return this.world.call(name, () => {
-      if (this.broken === name) throw new BuildError('fleet', `${name} fails`, '');
-      return effect();
-    });
-  }
-
-  readonly hands: Hands = {
-    prepare: (old) => this.#call('prepare', () => this.hands.slugs(old)),
-    slugs: ({ instance_id: id }) => (this.edge === id ? ['alice'] : []),
-    launch: (old) =>
-      this.#call('launch', () => {
-        const id = `new-${++this.#last}`;
-        const record = { ...RECORD, instance_id: id, launch_id: id, user: old.user, replaces: old.instance_id };
-        this.boxes.set(id, { on: true, serves: true, home: '', key: false });
-        writeRecord(record);
-        return record;
-      }),
-    move: (old, next, documents) =>
-      this.#call('end OpenClaw', () => {
-        this.box(old).serves = false;
-      }).then(() =>
-        this.#call('move', () => {
-          this.box(next).home = documents ? 'work' : this.box(old).home;
-          return { files: 1, bytes: 1, left: documents ? 1 : 0, examples: [] };
-        }),
-      ),
-    bringKey: (from, to) =>
-      this.#call('key', () => {
-        const caps = this.box(from).key || this.box(to).key;
-        this.box(to).key = caps;
-        return caps;
-      }),
-    retireKeys: (record) =>
-      this.#call('retire', () => {
-        this.box(record).key = false;
-      }),
-    check: (record) =>
-      this.#call('check', () => {
-        if (!this.box(record).serves) throw new BuildError('fleet', "it doesn't answer", '');
-      }),
-    lead: (slugs, to) =>
-      this.#call('edge.yaml', () => {
-        if (slugs.join() !== 'alice') throw new BuildError('fleet', `leads ${slugs.join() || 'nobody'}`, '');
-        this.edge = to.instance_id;
-      }).then(() =>
-        this.#call('push', () => {
-          this.proxy = to.instance_id;
-        }),
-      ),
-    revive: (record) =>
-      this.#call('revive', () => {
-        Object.assign(this.box(record), { on: true, serves: true });
-        return record;
-      }),
-    stop: (record) =>
-      this.#call('stop', () => {
-        Object.assign(this.box(record), { on: false, serves: false });
-      }),
-    destroy: (record) =>
-      this.#call('destroy', () => {
-        this.boxes.delete(record.instance_id);
-        removeRecord(record.instance_id);
-      }),
-  };
-
-  replace(suspect = false) {
-    return replaceInstance(readRecord('old'), { suspect }, this.hands, new Progress());
-  }
-
-  back(id: string) {
-    return rollBack(readRecord(id), this.hands, new Progress());
-  }
-}
 
 const noted = () => (existsSync(replacementsDir()) ? readdirSync(replacementsDir()) : []);
 const ids = () =>
@@ -134,7 +24,7 @@ const ids = () =>
     .sort();
 
 test.serial('the new one has owner, slug, home and a key of its own; the old one is switched off', async (t) => {
-  const fleet = new Fleet();
+  const fleet = new Fleet(work);
   const replaced = await fleet.replace();
   t.like(replaced, { old: 'old', next: 'new-1', key: true });
   t.deepEqual(fleet.boxes.get('new-1'), { on: true, serves: true, home: 'work and skills', key: true });
@@ -151,10 +41,10 @@ test.serial('the new one has owner, slug, home and a key of its own; the old one
 test.serial(
   'of a suspect one documents alone are carried, also where that was said only to a run that was cut',
   async (t) => {
-    const fleet = new Fleet();
+    const fleet = new Fleet(work);
     await fleet.replace(true);
     t.is(fleet.boxes.get('new-1')?.home, 'work');
-    const cut = new Fleet();
+    const cut = new Fleet(work);
     cut.world.revive(3);
     await t.throwsAsync(cut.replace(true), { instanceOf: Killed });
     cut.world.revive();
@@ -167,7 +57,7 @@ test.serial(
   'whatever fails, the old one goes on and nothing is left of the new one; one that wasn’t touched isn’t rebooted',
   async (t) => {
     for (const broken of ['prepare', 'launch', 'end OpenClaw', 'move', 'key', 'check']) {
-      const fleet = new Fleet();
+      const fleet = new Fleet(work);
       fleet.broken = broken;
       await t.throwsAsync(fleet.replace(), { message: `${broken} fails` });
       t.deepEqual([ids(), [...fleet.boxes.keys()], noted()], [['old'], ['old'], []], broken);
@@ -179,7 +69,7 @@ test.serial(
 
 test.serial('an old one that can’t be revived leaves no machine that nobody asked for', async (t) => {
   for (const also of ['revive', 'retire']) {
-    const fleet = new Fleet();
+    const fleet = new Fleet(work);
     const { check } = fleet.hands;
     fleet.hands.check = async (record) => {
       await check(record);
@@ -194,10 +84,10 @@ test.serial('an old one that can’t be revived leaves no machine that nobody as
 test.serial(
   'killed after any call and begun again, the owner has an instance that works, and nobody is left over',
   async (t) => {
-    const whole = new Fleet();
+    const whole = new Fleet(work);
     await whole.replace();
     for (const [at, name] of whole.world.calls.entries()) {
-      const fleet = new Fleet();
+      const fleet = new Fleet(work);
       fleet.world.revive(at);
       await t.throwsAsync(fleet.replace(), { instanceOf: Killed }, name);
       // Before anybody calls again someone has the whole home, on a machine that is on. OpenClaw is away between its end and the push.
@@ -221,11 +111,11 @@ test.serial(
 );
 
 test.serial('killed while it takes back what failed, the same command goes on with that', async (t) => {
-  const whole = new Fleet();
+  const whole = new Fleet(work);
   whole.broken = 'check';
   await t.throwsAsync(whole.replace());
   for (const [at, name] of whole.world.calls.entries()) {
-    const fleet = new Fleet();
+    const fleet = new Fleet(work);
     fleet.broken = 'check';
     fleet.world.revive(at);
     await t.throwsAsync(fleet.replace(), undefined, name);
@@ -239,7 +129,7 @@ test.serial('killed while it takes back what failed, the same command goes on wi
 test.serial(
   'a proxy that isn’t reached, or a gate that doesn’t answer there: the old one’s key stays until the same command gets through',
   async (t) => {
-    const fleet = new Fleet();
+    const fleet = new Fleet(work);
     fleet.broken = 'push';
     await t.throwsAsync(fleet.replace(), { message: 'push fails' });
     await t.throwsAsync(fleet.replace(), { message: 'push fails' });
@@ -253,7 +143,7 @@ test.serial(
 test.serial(
   'a rollback brings back the one before, with a key; killed after any call, the same command ends it',
   async (t) => {
-    const whole = new Fleet();
+    const whole = new Fleet(work);
     await whole.replace();
     whole.world.revive();
     t.like(await whole.back('new-1'), { old: 'new-1', next: 'old', key: true });
@@ -262,7 +152,7 @@ test.serial(
     t.deepEqual([whole.proxy, whole.serves, whole.boxes.get('new-1')?.on], ['old', true, false]);
     await t.throwsAsync(whole.back('new-1'), { message: /took nobody's place/ });
     for (const [at, name] of calls.entries()) {
-      const fleet = new Fleet();
+      const fleet = new Fleet(work);
       await fleet.replace();
       fleet.world.revive(at);
       await t.throwsAsync(fleet.back('new-1'), { instanceOf: Killed }, name);
@@ -273,7 +163,7 @@ test.serial(
       t.deepEqual([fleet.proxy, fleet.edge, fleet.serves, ids()], ['old', 'old', true, ['new-1', 'old']], name);
     }
     // It can be replaced again; the one that it was replaced by before isn't taken for its successor.
-    const fleet = new Fleet();
+    const fleet = new Fleet(work);
     await fleet.replace();
     await fleet.back('new-1');
     t.is((await fleet.replace()).next, 'new-2');
@@ -285,7 +175,7 @@ test.serial(
 );
 
 test.serial('who was replaced in turn can’t be gone back from', async (t) => {
-  const fleet = new Fleet();
+  const fleet = new Fleet(work);
   await fleet.replace();
   await replaceInstance(readRecord('new-1'), { suspect: false }, fleet.hands, new Progress());
   await t.throwsAsync(fleet.back('new-1'), { message: /new-1 was replaced by new-2/ });
@@ -294,7 +184,7 @@ test.serial('who was replaced in turn can’t be gone back from', async (t) => {
 test.serial(
   'with all are replaced those that are current; what was cut is the old one’s, and neither is destroyed meanwhile',
   async (t) => {
-    const fleet = new Fleet();
+    const fleet = new Fleet(work);
     const current = () =>
       listRecords()
         .records.filter(isCurrent)
@@ -314,7 +204,7 @@ test.serial(
 );
 
 test.serial('what was launched by other means isn’t replaced; an image’s base is in its ID', async (t) => {
-  const fleet = new Fleet();
+  const fleet = new Fleet(work);
   writeRecord({ ...RECORD, instance_id: 'old', cloud: 'other', qemu: null, disk: null });
   await t.throwsAsync(fleet.replace(), { message: /by other means/ });
   t.is(baseOf('ubuntu-24.04-20261128T000000Z-0000000a'), 'ubuntu-24.04');

@@ -1,7 +1,16 @@
 import { DeleteTagsCommand, type Instance, StartInstancesCommand, StopInstancesCommand } from '@aws-sdk/client-ec2';
 import { BuildError, inputError } from '../../process/errors.ts';
 import { LABELS, OWNER } from '../cloud.ts';
-import type { LaunchJob, Machine, MachineState, Machines, Opening, OpenMachines, Start } from '../machines.ts';
+import {
+  type LaunchJob,
+  launchLabels,
+  type Machine,
+  type MachineState,
+  type Machines,
+  type Opening,
+  type OpenMachines,
+  type Start,
+} from '../machines.ts';
 import { consoleOf } from './console.ts';
 import { codeOf } from './errors.ts';
 import { deleteGroup, ensureGroup, groupsOfRun } from './groups.ts';
@@ -57,16 +66,7 @@ async function start(session: Session, job: LaunchJob, { image, userData, size, 
   const { region, run, detail } = job;
   if (image.region !== region)
     throw inputError('aws', `${image.imageId} is in ${image.region}, not in ${region}`, 'launch where the image is');
-  const labels = {
-    [LABELS.owner]: OWNER,
-    [LABELS.run]: run,
-    [LABELS.image]: image.image,
-    [LABELS.base]: image.base,
-    [LABELS.digest]: image.digest,
-    [LABELS.launched]: 'yes',
-    [LABELS.temporary]: 'yes',
-    Name: name,
-  };
+  const labels = { ...launchLabels(job, { image }), Name: name };
   // A machine of another type than a repeated call would begin with, where there was no capacity, has another token.
   const [known] = (await ofThatRun(session, region, run)).filter((instance) => !isOver(instance));
   let id = known?.InstanceId;

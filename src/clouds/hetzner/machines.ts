@@ -1,6 +1,15 @@
 import { BuildError, inputError } from '../../process/errors.ts';
 import { LABELS, OWNER } from '../cloud.ts';
-import type { LaunchJob, Machine, MachineState, Machines, Opening, OpenMachines, Start } from '../machines.ts';
+import {
+  type LaunchJob,
+  launchLabels,
+  type Machine,
+  type MachineState,
+  type Machines,
+  type Opening,
+  type OpenMachines,
+  type Start,
+} from '../machines.ts';
 import type { HetznerApi } from './api.ts';
 import { closedFirewall, dropFirewall, firewallsOf, letIn } from './firewalls.ts';
 import { changed, LAUNCHED } from './labels.ts';
@@ -52,7 +61,7 @@ export class HetznerMachines implements Machines {
     if (!snapshot) throw new BuildError('hetzner', `snapshot ${imageId} is gone`, 'launch another image');
     // Every x86 type has the 2 GB that OpenClaw wants.
     const places = await placesFor(api, job.region, snapshot.disk_size, start.size);
-    const labels = labelsOf(job, start);
+    const labels = launchLabels(job, start);
     job.detail('creating a closed firewall');
     const firewall = await closedFirewall(api, job.run, labels);
     const request = {
@@ -208,18 +217,6 @@ export class HetznerMachines implements Machines {
 const ofRun = (run: string) => `${LAUNCHED},${LABELS.run}==${run}`;
 const isTemporary = ({ labels }: HetznerMachine) => labels[LABELS.temporary] === 'yes';
 const isLaunched = ({ labels }: HetznerMachine) => labels[LABELS.launched] === 'yes' && labels[LABELS.owner] === OWNER;
-
-function labelsOf({ run }: LaunchJob, { image }: Start): Record<string, string> {
-  return {
-    [LABELS.owner]: OWNER,
-    [LABELS.run]: run,
-    [LABELS.image]: image.image,
-    [LABELS.base]: image.base,
-    [LABELS.digest]: image.digest,
-    [LABELS.temporary]: 'yes',
-    [LABELS.launched]: 'yes',
-  };
-}
 
 /** The one of the run's firewalls that the machine is behind. @throws BuildError where it is behind none. */
 function ownFirewall({ id, public_net }: HetznerMachine, ofItsRun: Firewall[]): { id: number } {

@@ -1,8 +1,8 @@
 import { AGENT, PATHS } from '../../contract/box.ts';
+import { findSshPort } from '../../launch/ssh-port.ts';
 import { BuildError } from '../../process/errors.ts';
 import type { Job, Probe, ProbeInputs, Registered } from '../cloud.ts';
 import type { HetznerApi } from './api.ts';
-import { findSshPort } from './scan.ts';
 import { checkUserData, dropServers, makeServer } from './servers.ts';
 import { Ssh } from './ssh.ts';
 

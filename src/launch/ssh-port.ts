@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 import pMap from 'p-map';
-import { SSH_PORTS } from '../../contract/box.ts';
+import { SSH_PORTS } from '../contract/box.ts';
 
 /** Connections at once: the whole range of 12,768 ports in about a minute where every one has to time out. */
 const AT_ONCE = 400;
