@@ -2,16 +2,66 @@ import { BuildError } from '../../process/errors.ts';
 import type { Touched } from '../claims/schema.ts';
 import type { Target } from '../targets/target.ts';
 
-/** What claims of a part may change, attempts and sabotage alike, and what has it count again once it is put back. */
-const PARTS: Record<Touched, { files: string[]; restart: string }> = {
-  gate: { files: ['/usr/lib/clawdy/gate'], restart: 'systemctl restart clawdy-gate.service' },
-  ssh: {
-    files: ['/etc/ssh', '/etc/shadow', '/run/clawdy/ports.d'],
-    // With it the sshds that attempts have started beside ours, and the ports that were opened for them.
-    restart:
-      "systemctl stop 'attack-*.service' && /usr/lib/clawdy/firewall/apply-ports && systemctl restart ssh.service",
+interface Part {
+  /** Files, and folders with all that is in them; also those that an attempt makes. Words of a shell. */
+  files: string[];
+  /** Folders of which only mode and owner may change. */
+  folders?: string[];
+  /** What has them count again: a command. */
+  again: string;
+}
+
+const ATTEMPTS = "systemctl stop 'attack-*.service'";
+/** Addresses that attempts have given to the box. */
+const LOOPBACK = 'ip -4 address flush dev lo scope global && ip -6 address flush dev lo scope global';
+
+/** What claims of a part may change, attempts and sabotage alike. */
+const PARTS: Record<Touched, Part> = {
+  gate: {
+    files: ['/usr/lib/clawdy/gate', '/run/clawdy/ports.d'],
+    again: 'systemctl restart clawdy-gate.service && /usr/lib/clawdy/firewall/apply-ports',
   },
-  ranges: { files: ['/usr/lib/clawdy/cloudflare', '/var/lib/clawdy/state/cloudflare'], restart: ':' },
+  ssh: {
+    files: [
+      '/etc/ssh',
+      '/etc/passwd',
+      '/etc/shadow',
+      '/etc/systemd/system/ssh.socket',
+      '/run/clawdy/ports.d',
+      '/usr/lib/clawdy/checks',
+      '/usr/lib/clawdy/ops',
+    ],
+    // With it the sshds that attempts have started beside ours, and the ports that were opened for them.
+    again: `${ATTEMPTS} && /usr/lib/clawdy/firewall/apply-ports && systemctl daemon-reload &&
+      systemctl stop ssh.socket && systemctl restart ssh.service clawdy-ops.socket`,
+  },
+  ranges: { files: ['/usr/lib/clawdy/cloudflare', '/var/lib/clawdy/state/cloudflare'], again: ':' },
+  keys: {
+    files: [
+      '/etc/ssl/certs/ca-certificates.crt',
+      '/run/attack*',
+      '/run/systemd/system/clawdy-keys.service.d',
+      '/usr/lib/clawdy/keys',
+      '/var/lib/clawdy/state/keys',
+    ],
+    // With it the host beside the box that attempts have made, and what leads there. /etc/hosts is a mount of Docker's.
+    again: `${ATTEMPTS} && ${LOOPBACK} && { ip link delete attack0 2>/dev/null || :; } &&
+      hosts=$(sed '/openrouter\\.ai/d' /etc/hosts) && printf '%s\\n' "$hosts" >/etc/hosts &&
+      nft -f /usr/lib/clawdy/keys/table.nft && systemctl daemon-reload && systemctl restart clawdy-keys.service`,
+  },
+  account: {
+    files: [
+      '/etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/subuid /etc/subgid /etc/sudoers',
+      '/etc/systemd/system/user@7860.service',
+      '$(readlink -f /usr/bin/python3)',
+      '/usr/bin/ssh-agent',
+      '/usr/lib/clawdy/session',
+    ],
+    folders: ['/var/lib/clawdy'],
+    // A new start of the gate gives it its files anew.
+    again: `${ATTEMPTS} && ${LOOPBACK} && nft -f /usr/lib/clawdy/metadata/table.nft && systemctl daemon-reload &&
+      systemctl restart clawdy-gate.service`,
+  },
 };
 const KEPT = '/var/tmp/clawdy-parts.tar';
 
@@ -21,19 +71,19 @@ const KEPT = '/var/tmp/clawdy-parts.tar';
  * @throws BuildError when that can't be done; the box is of no use then.
  */
 export async function keepParts(target: Target): Promise<void> {
-  const files = Object.values(PARTS)
-    .flatMap((part) => part.files)
-    .join(' ');
+  const parts = Object.values(PARTS);
+  const files = parts.flatMap((part) => part.files).join(' ');
+  const folders = parts.flatMap((part) => part.folders ?? []).join(' ');
   await must(
     target,
-    `systemctl stop fail2ban.service; for file in ${files}; do [ ! -e "$file" ] || echo "$file"; done | tar -cPf ${KEPT} -T -`,
+    `systemctl stop fail2ban.service; set --; for file in ${files}; do [ ! -e "$file" ] || set -- "$@" "$file"; done
+    tar -cPf ${KEPT} --no-recursion ${folders} --recursion "$@"`,
   );
 }
 
 /** Ends what attempts have started, which no unit of systemd's has: all that came in by Docker, but this very command. */
-const END_PLANTED = `for pid in $(ls /proc | grep -E '^[0-9]+$'); do
-  case $pid in 1 | $$ | $PPID) continue ;; esac
-  grep -qE '\\.(slice|scope)' "/proc/$pid/cgroup" 2>/dev/null || [ ! -e "/proc/$pid/exe" ] || kill -9 "$pid" 2>/dev/null || :
+const END_PLANTED = `grep -LE '\\.(slice|scope)' /proc/[0-9]*/cgroup 2>/dev/null | while IFS=/ read -r _ _ pid _; do
+  case $pid in 1 | $$ | $PPID) ;; *) [ ! -e "/proc/$pid/exe" ] || kill -9 "$pid" 2>/dev/null || : ;; esac
 done`;
 
 /**
@@ -44,12 +94,12 @@ done`;
  * shut the next control or the next sabotage.
  */
 export async function mend(target: Target, touched: Touched): Promise<void> {
-  const { files, restart } = PARTS[touched];
+  const { files, again } = PARTS[touched];
   await must(
     target,
     `rm -rf -- ${files.join(' ')} && tar -xpPf ${KEPT} || exit 1
     ${END_PLANTED}
-    ${restart}`,
+    ${again}`,
   );
 }
 
