@@ -95,7 +95,7 @@ export async function runProof(
       progress.step<Stage>(`open the ${place} stage`, () =>
         place === 'container'
           ? imageTag(dir).then((tag) => ContainerStage.open(root, tag))
-          : VmStage.open(root, dir, progress),
+          : VmStage.open(root, dir, progress, needed(tasks)),
       ),
     onResult: ({ claim }, result) => progress.say(`  ${renderClaim(claim.layer.name, result)}`),
     ...(wanted
@@ -118,6 +118,10 @@ export async function runProof(
   if (!only) progress.say(`report: ${relative(root, writeReport(dir, report))}/report.html`);
   return report;
 }
+
+/** How far a machine must have come for its claims. */
+const needed = (tasks: Task[]): Task['claim']['after'] =>
+  tasks.some(({ place, claim }) => place === 'vm' && claim.after === 'live') ? 'live' : 'ready';
 
 async function checkDisk(dir: string, image: ImageManifest): Promise<void> {
   const { work, remove } = workFolder('disk');

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { ASLEEP, imageTag } from '../../src/verify/stages/container.ts';
+import { imageTag } from '../../src/verify/stages/container.ts';
+import { ASLEEP } from '../../src/verify/stages/stage.ts';
 import { ContainerNetwork, ContainerPeer, ContainerTarget } from '../../src/verify/targets/container.ts';
 import { IMAGE_DIR } from '../image.ts';
 

@@ -13,18 +13,12 @@ import { type BeforeBoot, ContainerNetwork, ContainerPeer, ContainerTarget, impo
 import { listeningOn } from './listening.ts';
 import { keepParts, mend } from './mend.ts';
 import { stopChecks, waitForLine } from './ready.ts';
-import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
+import { ASLEEP, type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
 /** Milliseconds for OpenClaw’s first start: 9 to 35 s natively, three minutes where several boxes start at once on slow cores. */
 const LIVE_LIMIT_MS = 600_000;
 /** A box that lacks a layer may never say that it lives; by then what starts has started. */
 const MAIMED_LIMIT_MS = 45_000;
-
-/**
- * For claims that don't wait for OpenClaw: it is then as on a box where it has only begun to start, but takes no processor
- * from the attack. In a tree that isn't booted yet.
- */
-export const ASLEEP = `d=/run/systemd/system/openclaw.service.d; mkdir -p $d && printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/sleep infinity\\n' >$d/zz-asleep.conf`;
 
 type Kind = Pick<LayerClaim, 'front' | 'after'>;
 

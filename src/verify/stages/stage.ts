@@ -6,6 +6,12 @@ import type { Target } from '../targets/target.ts';
 export const LAUNCH_ID = 'claims';
 export const INSTANCE_ID = 'i-claims';
 
+/**
+ * For claims that don't wait for OpenClaw: it is then as on a box where it has only begun to start, but takes no processor
+ * from the attack. Counts from its next start on.
+ */
+export const ASLEEP = `d=/run/systemd/system/openclaw.service.d; mkdir -p $d && printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/sleep infinity\\n' >$d/zz-asleep.conf`;
+
 export type Hold = (box: Target, result: ClaimResult) => Promise<void>;
 
 /** Where claims are run: boxes of one kind, and the hosts around them. */

@@ -12,16 +12,18 @@ import { Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import { VmPeer, VmTarget } from '../targets/vm.ts';
 import { stopChecks } from './ready.ts';
-import { type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
+import { ASLEEP, type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
 /** Milliseconds; emulated on two slow cores, with nothing beside it, OpenClaw answers after nine minutes. */
 const LIVE_LIMIT_MS = 2_100_000;
+/** Emulated, sshd runs after a minute and a half. */
+const READY_LIMIT_MS = 900_000;
 
 /** One address of each of Cloudflare's own lists, https://www.cloudflare.com/ips/. */
 export const CLOUDFLARE = { v4: '173.245.48.9', v6: '2400:cb00::9' };
 
-/** The moment that each claim starts from: OpenClaw answers and the live selfcheck has passed. */
-const MOMENT = 'live';
+/** The moment that each claim starts from: the box is as far as the one that wants most. */
+const MOMENT = 'claims';
 
 interface Ready {
   target: VmTarget;
@@ -35,19 +37,24 @@ export class VmStage implements Stage {
   readonly #disk: string;
   readonly #lab: Lab;
   readonly #progress: Progress;
+  readonly #after: LayerClaim['after'];
   readonly #machines = new Map<FrontMode, Promise<Ready>>();
   #awake: Ready | undefined;
 
-  private constructor(root: string, disk: string, lab: Lab, progress: Progress) {
+  private constructor(root: string, disk: string, lab: Lab, progress: Progress, after: LayerClaim['after']) {
     this.#root = root;
     this.#disk = disk;
     this.#lab = lab;
     this.#progress = progress;
+    this.#after = after;
   }
 
-  /** @param imageDir folder of a finished image; its disk is only ever the backing file of an overlay. */
-  static async open(root: string, imageDir: string, progress: Progress): Promise<VmStage> {
-    return new VmStage(root, join(imageDir, 'disk.qcow2'), await openLab(), progress);
+  /**
+   * @param imageDir folder of a finished image; its disk is only ever the backing file of an overlay.
+   * @param after what the claims wait for; where none waits for OpenClaw, it has a sleep in its place.
+   */
+  static async open(root: string, imageDir: string, progress: Progress, after: LayerClaim['after']): Promise<VmStage> {
+    return new VmStage(root, join(imageDir, 'disk.qcow2'), await openLab(), progress, after);
   }
 
   /** Runs one claim on a machine that is set back to the moment when it was ready: a sabotage leaves nothing. */
@@ -90,10 +97,18 @@ export class VmStage implements Stage {
       metaData: { 'instance-id': INSTANCE_ID },
     });
     const ready = { target: new VmTarget(vm), peers: { attacker: new VmPeer(this.#lab.peer('attacker')), proxy } };
-    await this.#progress.step(`boot a machine to attack (mode ${name}), until OpenClaw answers`, ({ detail }) => {
+    const live = this.#after === 'live';
+    const until = live ? 'OpenClaw answers' : 'sshd runs';
+    await this.#progress.step(`boot a machine to attack (mode ${name}), until ${until}`, async ({ detail }) => {
       const timer = setInterval(() => detail(lastLine(vm.console())), 2000);
-      return vm.waitForConsole(/clawdy: live ok/, LIVE_LIMIT_MS).finally(() => clearInterval(timer));
+      try {
+        await vm.waitForConsole(/clawdy: bundle end/, READY_LIMIT_MS);
+        await vm.waitForConsole(live ? /clawdy: live ok/ : /clawdy: ready/, LIVE_LIMIT_MS);
+      } finally {
+        clearInterval(timer);
+      }
     });
+    if (!live) await vm.exec(`${ASLEEP} && systemctl daemon-reload && systemctl --no-block restart openclaw.service`);
     const said = trouble(vm.console()).join('\n');
     if (said) throw new BuildError(`vm ${name}`, 'its boot went wrong in part', 'read its console', { tail: said });
     await stopChecks(ready.target);
