@@ -12,7 +12,6 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import test from 'ava';
 import { encryptTo } from '../../src/launch/operator.ts';
@@ -54,7 +53,7 @@ for (const [signal, wanted] of [
   test.serial(`a launch that ends by ${signal} takes its machine and its folder with it`, async (t) => {
     const one = launch(['--image', image]);
     const { pid } = await one.qemu();
-    while (!readdirSync(one.dir).length) await sleep(50);
+    await one.until(() => readdirSync(one.dir).length > 0);
     t.true(runs(pid));
     one.child.kill(signal);
     t.is((await one.ended).code, wanted);
@@ -70,7 +69,7 @@ test.serial(
     const one = launch(['--image', gated]);
     const env = { HOME: one.home };
     const stub = join(one.home, 'openssl.pid');
-    while (!existsSync(stub) || !readFileSync(stub, 'utf8')) await sleep(50);
+    await one.until(() => existsSync(stub) && readFileSync(stub, 'utf8') !== '');
     const [id] = readdirSync(one.dir) as [string];
     t.true(existsSync(join(one.dir, id, 'id_ed25519')), 'there is something to be left');
     t.is((await launch(['list'], env).ended).stderr, '', 'its owner lives');

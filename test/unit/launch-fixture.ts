@@ -107,6 +107,8 @@ export interface Launch {
   home: string;
   /** Where its instances are. */
   dir: string;
+  /** Waits for something. @throws when the launch ends before. */
+  until: (there: () => boolean) => Promise<void>;
   /** What QEMU was started with, once it was. */
   qemu: () => Promise<{ pid: number; arguments: string[]; environment: Record<string, string> }>;
 }
@@ -148,16 +150,27 @@ export class Launcher {
         ...env,
       },
     });
-    let [stdout, stderr] = ['', ''];
+    let [stdout, stderr, over] = ['', '', false];
     child.stdout.on('data', (data) => (stdout += data));
     child.stderr.on('data', (data) => (stderr += data));
+    const ended = once(child, 'close').then(([code]) => {
+      over = true;
+      return { code, stdout, stderr };
+    });
+    const until = async (there: () => boolean) => {
+      while (!there()) {
+        if (over) throw new Error(`the launch has ended: ${stderr}`);
+        await sleep(50);
+      }
+    };
     return {
       child,
-      ended: once(child, 'close').then(([code]) => ({ code, stdout, stderr })),
+      ended,
       home,
       dir: join(home, 'state', 'clawdy', 'instances'),
+      until,
       qemu: async () => {
-        while (!existsSync(argv) || !readFileSync(argv, 'utf8').endsWith('}')) await sleep(50);
+        await until(() => existsSync(argv) && readFileSync(argv, 'utf8').endsWith('}'));
         return JSON.parse(readFileSync(argv, 'utf8'));
       },
     };
