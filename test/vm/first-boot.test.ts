@@ -33,12 +33,12 @@ interface Scan {
 /** Scans that were over before the box said that its checks had passed; the second from the proxy's address. */
 let early: Promise<Scan[]>;
 let earlyAtGate: Promise<Scan[]>;
-/** Without FULL OpenClaw isn't waited for; the scans of 443 end here. */
+/** Where OpenClaw isn't waited for, the scans of 443 end here. */
 let enoughOfGate = false;
 const GATE = { first: GATE_PORT, last: GATE_PORT };
 const OPENABLE = [{ first: OPENCLAW_PORT, last: OPENCLAW_PORT + 9 }, SSH_PORTS];
 /** `make test-full`, and wherever a machine doesn't take minutes to start OpenClaw. */
-const FULL = process.env.CLAWDY_FULL === '1' || (await probeAccelerator()) === 'kvm';
+const WITH_OPENCLAW = process.env.CLAWDY_FULL === '1' || (await probeAccelerator()) === 'kvm';
 /** Between two scans, for the machine under emulation. */
 const PAUSE_MS = 5000;
 const KEY = '/var/tmp/owner';
@@ -128,7 +128,7 @@ test.serial('a second first boot, by UEFI, shares no secret, key, port or ID wit
   const shared = [...mine].filter(([path, digest]) => theirs.get(path) === digest).map(([path]) => path);
   t.deepEqual(shared, []);
   // Its turn is the last, if it comes.
-  await (FULL ? two.pause() : two.close());
+  await (WITH_OPENCLAW ? two.pause() : two.close());
 });
 
 for (const family of ['v4', 'v6'] as const) {
@@ -177,7 +177,7 @@ test.serial('the state partition filled the disk, and carries no setuid and no d
 });
 
 test.serial("443 stays shut also to the proxy's address until OpenClaw has been checked too", async (t) => {
-  if (FULL) await live();
+  if (WITH_OPENCLAW) await live();
   enoughOfGate = true;
   const scans = await earlyAtGate;
   for (const family of ['v4', 'v6']) t.true(scans.filter((scan) => scan.family === family).length >= 5, family);
@@ -203,7 +203,7 @@ async function remembered(): Promise<number> {
 }
 
 // OpenClaw takes long under emulation. Containers show these at every `make test`.
-if (FULL) {
+if (WITH_OPENCLAW) {
   test.serial('OpenClaw answers on loopback, and only there', async (t) => {
     await live();
     const ready = await one.exec(

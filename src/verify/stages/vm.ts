@@ -108,7 +108,12 @@ export class VmStage implements Stage {
         clearInterval(timer);
       }
     });
-    if (!live) await vm.exec(`${ASLEEP} && systemctl daemon-reload && systemctl --no-block restart openclaw.service`);
+    if (!live) {
+      const sleep = `${ASLEEP} && systemctl daemon-reload && systemctl --no-block restart openclaw.service`;
+      const { exitCode, stderr } = await vm.exec(sleep);
+      if (exitCode !== 0)
+        throw new BuildError(`vm ${name}`, "OpenClaw can't be put to sleep", 'see what it said', { tail: stderr });
+    }
     const said = trouble(vm.console()).join('\n');
     if (said) throw new BuildError(`vm ${name}`, 'its boot went wrong in part', 'read its console', { tail: said });
     await stopChecks(ready.target);
