@@ -22,6 +22,9 @@ const FULL = ['e2e'] as const;
  */
 const AT_ONCE: Record<string, number> = { container: 2, cloud: 2, edge: 2 };
 
+/** Minutes without a result after which a suite is given up, and says what it was at. A machine's boot under emulation takes ten. */
+const SILENT: Record<string, number> = { unit: 5, edge: 5, container: 10, cloud: 5 };
+
 /** A browser ends its connections when somebody adds a network to the machine, as each file of containers does. */
 const ALONE = ['test/container/edge.test.ts'];
 
@@ -139,6 +142,8 @@ async function runFiles(
   // Within a file one test after the other, which the files themselves say. With --serial ava takes one file at a time.
   const atOnce = AT_ONCE[suite];
   const flags = suite === 'unit' ? [] : atOnce ? [`--concurrency=${atOnce}`] : ['--concurrency=1', '--serial'];
+  const limit = SILENT[suite];
+  if (limit) flags.push(`--timeout=${limit}m`);
   const child = start('ava', ['--tap', ...flags, ...files], {
     cwd: root,
     // Each file is a process of its own: what one has compiled the next needn't.
@@ -160,7 +165,7 @@ async function runFiles(
 function show(line: string, tally: Tally, progress: Progress): void {
   const result = /^(not )?ok \d+ - (.*?)( # (?:SKIP|TODO).*)?$/.exec(line);
   if (!result) {
-    if (line.startsWith(' ') || /^# (?!tests|pass|fail|skip)/.test(line)) progress.say(`    ${line}`);
+    if (line.startsWith(' ') || /^# (?!tests|pass|fail|skip|.* hook$)/.test(line)) progress.say(`    ${line}`);
     return;
   }
   const [, failed, title = '', skip] = result;

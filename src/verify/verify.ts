@@ -38,7 +38,7 @@ export function tasksOf(claims: LayerClaim[], scope: Scope): Task[] {
 }
 
 function order({ front, after, touches }: LayerClaim): number {
-  return (front === 'direct' ? 0 : 4) + (after === 'ready' ? 0 : 2) + (touches ? 1 : 0);
+  return (front === 'direct' ? 0 : 6) + (after === 'ready' ? 0 : 3) + (touches === 'bans' ? 2 : touches ? 1 : 0);
 }
 
 export interface Verification {

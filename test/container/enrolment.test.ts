@@ -10,7 +10,7 @@ import { run } from '../../src/process/run.ts';
 import { waitForLine } from '../../src/verify/stages/ready.ts';
 import type { ContainerTarget } from '../../src/verify/targets/container.ts';
 import { ROOT, userData } from '../image.ts';
-import { facts, peer, READY, reasons, settled, TOKEN, withBox, work } from './boxes.ts';
+import { facts, keys, login, peer, READY, reasons, SHUT, secrets, settled, TOKEN, withBox, work } from './boxes.ts';
 
 // The code is minted once, leaves the box sealed, and its plaintext is nowhere on it.
 
@@ -80,7 +80,7 @@ test.serial(
 );
 
 test.serial('without a recipient no code is minted, and the boot goes on', async (t) => {
-  await withBox({ userData: userData({}) }, async (box) => {
+  await withBox({ asleep: true, userData: userData({}) }, async (box) => {
     const console = await settled(box);
     t.regex(console, READY);
     t.regex(console, /clawdy: launch\.json names no recipient: no code is minted/);
@@ -90,55 +90,71 @@ test.serial('without a recipient no code is minted, and the boot goes on', async
   });
 });
 
-for (const [what, half] of [
-  ['a recipient without a token', () => ({ recipient: launch.recipient })],
-  ['a token without a recipient', () => ({ token: TOKEN })],
-  ['an enrolment URL without a recipient', () => ({ enrolmentUrl: 'https://example.com/enrol' })],
-] as const) {
-  test.serial(`${what} leaves the box closed`, async (t) => {
-    await withBox({ userData: userData(half()) }, async (box) => {
-      const console = await settled(box);
-      t.regex(reasons(console), /launch\.json refused: .*recipient/);
-      t.notRegex(console, READY);
-    });
-  });
-}
-
-test.serial('a reboot keeps the code, a clone adopts or renews it as it is told', async (t) => {
-  const state = join(work, 'sealed.tar');
-  const first = await withBox({ asleep: true, instanceId: 'i-a', userData: userData(launch) }, async (box) => {
-    const console = await waitForLine(box, END);
-    const { stdout } = await box.exec('tar -C /var/lib/clawdy -cf - state | base64 -w 0');
-    writeFileSync(state, Buffer.from(stdout, 'base64'));
-    return { digest: await digest(box), sealed: bundleFromConsole(console), bundle: await opened(console, 'i-a') };
-  });
-  const wakeUp = <T>(instanceId: string, more: object, body: (box: ContainerTarget) => Promise<T>) =>
-    withBox(
-      {
-        ...{ asleep: true, instanceId },
-        userData: userData({ ...launch, ...more }),
-        spoil: 'mkdir -p /var/lib/clawdy && tar -C /var/lib/clawdy -xpf /var/tmp/state.tar',
-      },
-      body,
-      { target: '/var/tmp/state.tar', source: state },
-    );
-  for (const [instanceId, more] of [
-    ['i-a', {}],
-    ['i-b', { clone: 'adopt' }],
-  ] as const) {
-    await wakeUp(instanceId, more, async (box) => {
+test.serial(
+  'a reboot keeps all secrets; a disk that wakes up in another instance stays closed unless told what to do',
+  async (t) => {
+    const state = join(work, 'sealed.tar');
+    const told = { ...launch, userKeys: [keys.one] };
+    const metaData = { 'public-keys': [keys.two] };
+    const boxOf = { asleep: true, instanceId: 'i-a', userData: userData(told), metaData };
+    const first = await withBox(boxOf, async (box) => {
       const console = await waitForLine(box, END);
+      const port = READY.exec(console)?.[1] ?? '';
+      t.is(await login(box, port, 'one'), 'clawdy');
+      t.is(await login(box, port, 'two'), '', 'launch.json names the keys, so those of the metadata do not count');
+      const { stdout } = await box.exec('tar -C /var/lib/clawdy -cf - state | base64 -w 0');
+      writeFileSync(state, Buffer.from(stdout, 'base64'));
+      const made = { secrets: await secrets(box), digest: await digest(box), sealed: bundleFromConsole(console) };
+      return { ...made, bundle: await opened(console, 'i-a') };
+    });
+    t.is(Object.keys(first.secrets).length, 4);
+
+    const wakeUp = <T>(instanceId: string, more: object, body: (box: ContainerTarget) => Promise<T>) =>
+      withBox(
+        {
+          ...{ asleep: true, instanceId },
+          userData: userData({ ...told, ...more }),
+          spoil: 'mkdir -p /var/lib/clawdy && tar -C /var/lib/clawdy -xpf /var/tmp/state.tar',
+        },
+        body,
+        { target: '/var/tmp/state.tar', source: state },
+      );
+    const keptAll = async (box: ContainerTarget) => {
+      const console = await waitForLine(box, END);
+      t.deepEqual(await secrets(box), first.secrets);
       t.is(await digest(box), first.digest);
       t.deepEqual(bundleFromConsole(console), first.sealed);
+      t.is(await login(box, READY.exec(console)?.[1] ?? '', 'one'), 'clawdy');
+    };
+
+    await wakeUp('i-a', {}, keptAll);
+    await wakeUp('i-b', {}, async (box) => {
+      const console = await settled(box);
+      t.regex(reasons(console), /i-a.*i-b.*adopt.*renew/);
+      t.notRegex(console, READY);
+      t.like(await facts(box), SHUT);
+      t.deepEqual(await secrets(box), first.secrets, 'refusing changes nothing');
+      t.is(await digest(box), first.digest);
     });
-  }
-  await wakeUp('i-b', { clone: 'renew' }, async (box) => {
-    const bundle = await opened(await waitForLine(box, END), 'i-b');
-    t.not(bundle.code, first.bundle.code);
-    t.not(bundle.ssh.hostKeys[0], first.bundle.ssh.hostKeys[0]);
-    t.is(await digest(box), digestOf(bundle.code));
-  });
-});
+    await wakeUp('i-b', { clone: 'adopt' }, async (box) => {
+      await keptAll(box);
+      t.is((await box.exec('jq -r .clone /var/lib/clawdy/state/launch.json')).stdout.trim(), 'adopt');
+      t.is((await box.exec('cat /var/lib/clawdy/state/instance-id')).stdout.trim(), 'i-b');
+    });
+    await wakeUp('i-b', { clone: 'renew' }, async (box) => {
+      const console = await waitForLine(box, END);
+      const bundle = await opened(console, 'i-b');
+      t.not(bundle.code, first.bundle.code);
+      t.not(bundle.ssh.hostKeys[0], first.bundle.ssh.hostKeys[0]);
+      t.is(await digest(box), digestOf(bundle.code));
+      const now = await secrets(box);
+      t.deepEqual(Object.keys(now), Object.keys(first.secrets));
+      const same = Object.keys(now).filter((path) => now[path] === first.secrets[path]);
+      t.deepEqual(same, [], 'nothing of the old instance is left');
+      t.is(await login(box, READY.exec(console)?.[1] ?? '', 'one'), 'clawdy');
+    });
+  },
+);
 
 test.serial('a sealing that is cut anywhere leaves both files or none, and the next one ends well', async (t) => {
   await withBox({ asleep: true, userData: userData(launch) }, async (box) => {
@@ -201,6 +217,18 @@ async function serve(port: number, answers: string): Promise<{ url: string; requ
   };
 }
 
+const TRIED = 'success\ninactive\n';
+
+/** How the tries have ended, once they have. */
+async function tried(box: ContainerTarget): Promise<string> {
+  const look = 'systemctl show -P Result -P ActiveState clawdy-enrol.service';
+  return (
+    await box.exec(
+      `for _ in $(seq 60); do systemctl is-active --quiet clawdy-enrol.service || break; sleep 1; done; ${look}`,
+    )
+  ).stdout;
+}
+
 /** Lets a box trust the peer's certificate, before it boots. */
 async function trusting(): Promise<[string, { target: string; source: string }]> {
   const source = join(work, 'enrolment.crt');
@@ -211,7 +239,7 @@ async function trusting(): Promise<[string, { target: string; source: string }]>
 test.serial(
   'the bundle is sent until it is acknowledged, never to where a redirect points, and then no more',
   async (t) => {
-    const server = await serve(8443, '302 huge 500 200');
+    const server = await serve(8443, '302 huge 500 200 409');
     const [spoil, file] = await trusting();
     const data = userData({ ...launch, enrolmentUrl: server.url });
     const state = join(work, 'enrolled.tar');
@@ -242,39 +270,30 @@ test.serial(
         }
         const { stdout } = await box.exec('tar -C /var/lib/clawdy -cf - state | base64 -w 0');
         writeFileSync(state, Buffer.from(stdout, 'base64'));
+
+        // It forgets, and asks once more: 409, the server has the bundle already, ends the tries.
+        await box.exec('rm /var/lib/clawdy/state/enrolled && systemctl restart clawdy-enrol.service');
+        t.is(await tried(box), TRIED);
+        t.is((await server.requests()).length, 5);
+        const enrolled = (await box.exec('journalctl --boot --output=cat --unit=clawdy-enrol')).stdout;
+        t.is(enrolled.match(/clawdy: enrolled at/g)?.length, 2);
+        t.notRegex(enrolled, /HTTP 409/);
       },
       file,
     );
     const again = 'mkdir -p /var/lib/clawdy && tar -C /var/lib/clawdy -xpf /var/tmp/state.tar';
     await withBox(
-      { spoil: again, userData: data },
+      { asleep: true, spoil: again, userData: data },
       async (box) => {
         await settled(box);
-        await box.exec('for _ in $(seq 60); do systemctl is-active --quiet clawdy-enrol || break; sleep 1; done');
-        t.is(
-          (await box.exec('systemctl show -P Result -P ActiveState clawdy-enrol.service')).stdout,
-          'success\ninactive\n',
-        );
+        t.is(await tried(box), TRIED);
         t.notRegex(await box.console(), /clawdy: (bundle|enrol)/);
-        t.is((await server.requests()).length, 4);
+        t.is((await server.requests()).length, 5);
       },
       { target: '/var/tmp/state.tar', source: state },
     );
   },
 );
-
-test.serial('a server that has the bundle already ends the tries', async (t) => {
-  const server = await serve(8444, '409');
-  const [spoil, file] = await trusting();
-  await withBox(
-    { asleep: true, spoil, userData: userData({ ...launch, enrolmentUrl: server.url }) },
-    async (box) => {
-      t.notRegex(await waitForLine(box, /clawdy: enrolled at/), /clawdy: enrolment at .* failed/);
-      t.is((await server.requests()).length, 1);
-    },
-    file,
-  );
-});
 
 test.serial('nothing is sent to a server whose certificate the box doesn’t trust', async (t) => {
   const server = await serve(8445, '200');

@@ -12,7 +12,7 @@ const party = z.enum(['inside', 'agent', 'attacker', 'proxy']);
 
 const frontMode = z.enum(['direct', 'cloudflare']);
 
-const touched = z.enum(['gate', 'ssh', 'ranges', 'keys', 'account']);
+const touched = z.enum(['gate', 'ssh', 'bans', 'ranges', 'keys', 'account']);
 export type Touched = z.output<typeof touched>;
 
 const attempt = z.strictObject({

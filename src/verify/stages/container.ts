@@ -6,7 +6,7 @@ import { readImage } from '../../manifest/image.ts';
 import { type Absence, judgeAbsence } from '../absence.ts';
 import type { LayerClaim } from '../claims/load.ts';
 import { attackWithout, runClaim } from '../claims/run-claim.ts';
-import type { FrontMode } from '../claims/schema.ts';
+import type { FrontMode, Touched } from '../claims/schema.ts';
 import { HELD, Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import { type BeforeBoot, ContainerNetwork, ContainerPeer, ContainerTarget, importTree } from '../targets/container.ts';
@@ -38,7 +38,7 @@ export class ContainerStage implements Stage {
   /** The next box, of the kind that was asked for last. */
   #spare: { kind: Kind; box: Promise<ContainerTarget> } | undefined;
   /** One that was attacked and put back. */
-  #mended: { kind: Kind; box: ContainerTarget } | undefined;
+  #mended: { kind: Kind; withBans: boolean; box: ContainerTarget } | undefined;
 
   private constructor(
     root: string,
@@ -75,7 +75,7 @@ export class ContainerStage implements Stage {
 
   /** Runs one claim on a box that nothing was done to yet, or on one that was put back. */
   async run(claim: LayerClaim, hold?: Hold): Promise<ClaimResult> {
-    const target = (claim.touches && this.#takeMended(claim)) ?? (await this.#prepare(claim));
+    const target = (claim.touches && this.#takeMended(claim, claim.touches)) ?? (await this.#prepare(claim));
     let mended = false;
     try {
       const peers = { attacker: this.#attacker, proxy: this.#proxy };
@@ -83,7 +83,7 @@ export class ContainerStage implements Stage {
       await hold?.(target, result);
       if (claim.touches && result.ok && !hold) {
         await mend(target, claim.touches);
-        this.#mended = { kind: claim, box: target };
+        this.#mended = { kind: claim, withBans: claim.touches === 'bans', box: target };
         mended = true;
       }
       return result;
@@ -104,7 +104,7 @@ export class ContainerStage implements Stage {
         await stopChecks(target);
         this.listening ??= await listeningOn(target);
       }
-      if (claim.touches) await keepParts(target);
+      if (claim.touches) await keepParts(target, claim.touches);
       return target;
     } catch (error) {
       await target.close();
@@ -112,9 +112,11 @@ export class ContainerStage implements Stage {
     }
   }
 
-  #takeMended(kind: Kind): ContainerTarget | undefined {
+  #takeMended(kind: Kind, touched: Touched): ContainerTarget | undefined {
     if (!this.#mended || !same(this.#mended.kind, kind)) return undefined;
-    const { box } = this.#mended;
+    const { box, withBans } = this.#mended;
+    // Where bans count, fail2ban runs, and nowhere else.
+    if (withBans !== (touched === 'bans')) return undefined;
     this.#mended = undefined;
     return box;
   }

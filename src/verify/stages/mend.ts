@@ -35,6 +35,20 @@ const PARTS: Record<Touched, Part> = {
     again: `${ATTEMPTS} && /usr/lib/clawdy/firewall/apply-ports && systemctl daemon-reload &&
       systemctl stop ssh.socket && systemctl restart ssh.service clawdy-ops.socket`,
   },
+  bans: {
+    files: [
+      '/etc/fail2ban',
+      '/run/clawdy/launch.json',
+      '/usr/lib/clawdy/fail2ban',
+      '/usr/lib/clawdy/gate',
+      '/var/lib/clawdy/state/fail2ban',
+    ],
+    // It would read ten minutes back (jail.conf(5), findtime), and find the guesses of the claim before.
+    again: `systemctl stop fail2ban.service && systemctl restart clawdy-gate.service ssh.service &&
+      /usr/lib/clawdy/fail2ban/ban-gate flush && /usr/lib/clawdy/fail2ban/ban-ssh flush &&
+      journalctl --quiet --rotate --vacuum-time=1s && systemctl start fail2ban.service &&
+      /usr/lib/clawdy/checks/live.d/04-fail2ban-jails`,
+  },
   ranges: { files: ['/usr/lib/clawdy/cloudflare', '/var/lib/clawdy/state/cloudflare'], again: ':' },
   keys: {
     files: [
@@ -66,17 +80,18 @@ const PARTS: Record<Touched, Part> = {
 const KEPT = '/var/tmp/clawdy-parts.tar';
 
 /**
- * Makes a box ready to be attacked more than once. Without fail2ban, whose bans outlast a claim: what it would keep away too
- * must then be stopped by the part alone.
+ * Makes a box ready to be attacked more than once. Without fail2ban, whose bans outlast a claim, but for claims about those:
+ * what it would keep away too must then be stopped by the part alone.
  * @throws BuildError when that can't be done; the box is of no use then.
  */
-export async function keepParts(target: Target): Promise<void> {
+export async function keepParts(target: Target, touched: Touched): Promise<void> {
   const parts = Object.values(PARTS);
   const files = parts.flatMap((part) => part.files).join(' ');
   const folders = parts.flatMap((part) => part.folders ?? []).join(' ');
+  const fail2ban = touched === 'bans' ? ':' : 'systemctl stop fail2ban.service';
   await must(
     target,
-    `systemctl stop fail2ban.service; set --; for file in ${files}; do [ ! -e "$file" ] || set -- "$@" "$file"; done
+    `${fail2ban}; set --; for file in ${files}; do [ ! -e "$file" ] || set -- "$@" "$file"; done
     tar -cPf ${KEPT} --no-recursion ${folders} --recursion "$@"`,
   );
 }
