@@ -118,6 +118,12 @@ test.serial('a live check that fails stops OpenClaw and leaves SSH, until SSH it
     t.regex(reasons(await box.console()), /selfcheck live:.*03-ssh-files/);
     t.like(await facts(box), { openclaw: 'stopped', ssh: 'inactive', opened: [] });
     t.is(await reach(peer, box.addresses.v4, port), 'timeout');
+
+    // The check that closes the box when somebody switches UFW off.
+    const closed = '/usr/lib/clawdy/checks/static.d/05-firewall-closed';
+    t.is((await box.exec(closed)).exitCode, 0);
+    t.is((await box.exec('ufw disable')).exitCode, 0);
+    t.not((await box.exec(closed)).exitCode, 0);
   });
 });
 

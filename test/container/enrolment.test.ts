@@ -12,6 +12,8 @@ import type { ContainerTarget } from '../../src/verify/targets/container.ts';
 import { ROOT, userData } from '../image.ts';
 import { facts, keys, login, peer, READY, reasons, SHUT, secrets, settled, TOKEN, withBox, work } from './boxes.ts';
 
+const FULL = process.env.CLAWDY_FULL === '1';
+
 // The code is minted once, leaves the box sealed, and its plaintext is nowhere on it.
 
 let identity: string;
@@ -152,6 +154,14 @@ test.serial(
       const same = Object.keys(now).filter((path) => now[path] === first.secrets[path]);
       t.deepEqual(same, [], 'nothing of the old instance is left');
       t.is(await login(box, READY.exec(console)?.[1] ?? '', 'one'), 'clawdy');
+    });
+    if (!FULL) return;
+    await wakeUp('i-b', { recipient: undefined, token: undefined, clone: 'renew' }, async (box) => {
+      t.notRegex(await waitForLine(box, READY), /clawdy: bundle/);
+      t.is((await box.exec(`test -e ${SEALED}`)).exitCode, 1, 'no code, and not the old one’s either');
+      const now = await secrets(box);
+      const same = Object.keys(now).filter((path) => now[path] === first.secrets[path]);
+      t.deepEqual(same, []);
     });
   },
 );

@@ -18,6 +18,7 @@ type Form = [what: string, data: string, reason: RegExp];
 /** Forms on which cloud-init itself would act. */
 const active: Form[] = [
   ['runcmd', cloudConfig({ write_files: [launchFile(sound)], runcmd: ['touch /var/lib/pwned'] }), /user-data/],
+  ['another file', cloudConfig({ write_files: [{ path: '/var/lib/pwned', content: sound }] }), /write_files/],
   ['a script', `#!/bin/sh\ntouch /var/lib/pwned # ${TOKEN}\n`, /user-data/],
   [
     'several parts',
@@ -32,12 +33,11 @@ const passive: Form[] = [
     cloudConfig({ write_files: [launchFile(sound), { path: '/var/lib/pwned', content: TOKEN }] }),
     /write_files/,
   ],
-  ['another file', cloudConfig({ write_files: [{ path: '/var/lib/pwned', content: sound }] }), /write_files/],
   ['more than 64 KiB', `${userData({ token: TOKEN })}#${'x'.repeat(65 * 1024)}\n`, /larger/],
   ['a launch.json of more than 16 KiB', userData({ token: TOKEN, launchId: 'x'.repeat(17 * 1024) }), /larger/],
   ['an unknown member, named like a secret', userData({ token: TOKEN, [TOKEN]: true }), /known/],
-  ['a value of the wrong type', userData({ token: [TOKEN] }), /token/],
-  ['a token of the wrong form', userData({ token: `${TOKEN}!` }), /token/],
+  ['a value of the wrong type', userData({ recipient: RECIPIENT, token: [TOKEN] }), /token/],
+  ['a token of the wrong form', userData({ recipient: RECIPIENT, token: `${TOKEN}!` }), /token/],
   ['a recipient without a token', userData({ recipient: RECIPIENT }), /recipient/],
   ['a token without a recipient', userData({ token: TOKEN }), /recipient/],
   ['an enrolment URL without a recipient', userData({ enrolmentUrl: 'https://example.com/enrol' }), /recipient/],
@@ -67,24 +67,24 @@ async function leaks(box: ContainerTarget): Promise<string> {
 test.serial('every other form of user-data is refused with its reason, and not echoed', async (t) => {
   await withBox({ asleep: true, userData: '#!/bin/sh\n' }, async (box) => {
     await settled(box);
+    const said = async () => (await box.exec('journalctl --sync && journalctl --boot --output=cat --no-pager')).stdout;
     const step = async (data: string) => {
       await box.put('/var/tmp/data', data, '0600');
-      const done = await box.exec(`cat /var/tmp/data >/var/lib/cloud/instance/user-data.txt && rm -f /var/tmp/data
-        systemctl reset-failed clawdy-config.service; systemctl restart clawdy-config.service`);
-      return {
-        exitCode: done.exitCode,
-        reason:
-          reasons(await box.console())
-            .split('\n')
-            .at(-1) ?? '',
-      };
+      const { exitCode } = await box.exec('mv /var/tmp/data /var/lib/cloud/instance/user-data.txt');
+      t.is(exitCode, 0);
+      return box.exec('systemctl reset-failed clawdy-config.service; systemctl restart clawdy-config.service');
     };
+    let before = reasons(await said()).split('\n');
     for (const [what, data, reason] of passive) {
-      const { exitCode, reason: said } = await step(data);
-      t.is(exitCode, 1, what);
-      t.regex(said, /launch\.json refused/, what);
-      t.regex(said, reason, what);
+      t.is((await step(data)).exitCode, 1, what);
+      const console = await said();
+      const now = reasons(console).split('\n');
+      t.is(now.length, before.length + 1, what);
+      t.regex(now.at(-1) as string, /launch\.json refused/, what);
+      t.regex(now.at(-1) as string, reason, what);
+      t.false(console.includes(TOKEN), what);
       t.is(await leaks(box), '', what);
+      before = now;
     }
     t.like(await facts(box), SHUT);
     t.is((await step(userData({ token: TOKEN, recipient: RECIPIENT }))).exitCode, 0, 'and the right form is taken');

@@ -11,7 +11,7 @@ import { HELD, Owner } from '../owner.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import { type BeforeBoot, ContainerNetwork, ContainerPeer, ContainerTarget, importTree } from '../targets/container.ts';
 import { listeningOn } from './listening.ts';
-import { keepParts, mend } from './mend.ts';
+import { keepParts, mend, turn } from './mend.ts';
 import { stopChecks, waitForLine } from './ready.ts';
 import { ASLEEP, type Hold, INSTANCE_ID, LAUNCH_ID, type Stage } from './stage.ts';
 
@@ -38,7 +38,7 @@ export class ContainerStage implements Stage {
   /** The next box, of the kind that was asked for last. */
   #spare: { kind: Kind; box: Promise<ContainerTarget> } | undefined;
   /** One that was attacked and put back. */
-  #mended: { kind: Kind; withBans: boolean; box: ContainerTarget } | undefined;
+  #mended: { kind: Kind; touched: Touched; box: ContainerTarget } | undefined;
 
   private constructor(
     root: string,
@@ -75,7 +75,7 @@ export class ContainerStage implements Stage {
 
   /** Runs one claim on a box that nothing was done to yet, or on one that was put back. */
   async run(claim: LayerClaim, hold?: Hold): Promise<ClaimResult> {
-    const target = (claim.touches && this.#takeMended(claim, claim.touches)) ?? (await this.#prepare(claim));
+    const target = (claim.touches && (await this.#takeMended(claim, claim.touches))) ?? (await this.#prepare(claim));
     let mended = false;
     try {
       const peers = { attacker: this.#attacker, proxy: this.#proxy };
@@ -83,7 +83,7 @@ export class ContainerStage implements Stage {
       await hold?.(target, result);
       if (claim.touches && result.ok && !hold) {
         await mend(target, claim.touches);
-        this.#mended = { kind: claim, withBans: claim.touches === 'bans', box: target };
+        this.#mended = { kind: claim, touched: claim.touches, box: target };
         mended = true;
       }
       return result;
@@ -112,13 +112,17 @@ export class ContainerStage implements Stage {
     }
   }
 
-  #takeMended(kind: Kind, touched: Touched): ContainerTarget | undefined {
+  async #takeMended(kind: Kind, touched: Touched): Promise<ContainerTarget | undefined> {
     if (!this.#mended || !same(this.#mended.kind, kind)) return undefined;
-    const { box, withBans } = this.#mended;
-    // Where bans count, fail2ban runs, and nowhere else.
-    if (withBans !== (touched === 'bans')) return undefined;
+    const { box, touched: before } = this.#mended;
     this.#mended = undefined;
-    return box;
+    try {
+      await turn(box, before, touched);
+      return box;
+    } catch (error) {
+      await box.close();
+      throw error;
+    }
   }
 
   /** A claim's attack on a box that lacks the claim's layer. @throws BuildError where such a box closes itself. */

@@ -12,6 +12,7 @@ interface Part {
 }
 
 const ATTEMPTS = "systemctl stop 'attack-*.service'";
+const JAILS_RUN = '/usr/lib/clawdy/checks/live.d/04-fail2ban-jails';
 /** Addresses that attempts have given to the box. */
 const LOOPBACK = 'ip -4 address flush dev lo scope global && ip -6 address flush dev lo scope global';
 
@@ -36,18 +37,13 @@ const PARTS: Record<Touched, Part> = {
       systemctl stop ssh.socket && systemctl restart ssh.service clawdy-ops.socket`,
   },
   bans: {
-    files: [
-      '/etc/fail2ban',
-      '/run/clawdy/launch.json',
-      '/usr/lib/clawdy/fail2ban',
-      '/usr/lib/clawdy/gate',
-      '/var/lib/clawdy/state/fail2ban',
-    ],
-    // It would read ten minutes back (jail.conf(5), findtime), and find the guesses of the claim before.
-    again: `systemctl stop fail2ban.service && systemctl restart clawdy-gate.service ssh.service &&
+    files: ['/etc/fail2ban', '/run/clawdy/launch.json', '/usr/lib/clawdy/fail2ban', '/usr/lib/clawdy/gate'],
+    // A new memory, and a new journal: it reads ten minutes back (jail.conf(5), findtime), and would find the guesses of the
+    // claim before.
+    again: `systemctl stop fail2ban.service && rm -f /var/lib/clawdy/state/fail2ban/* && systemctl restart clawdy-gate.service ssh.service &&
       /usr/lib/clawdy/fail2ban/ban-gate flush && /usr/lib/clawdy/fail2ban/ban-ssh flush &&
       journalctl --quiet --rotate --vacuum-time=1s && systemctl start fail2ban.service &&
-      /usr/lib/clawdy/checks/live.d/04-fail2ban-jails`,
+      ${JAILS_RUN}`,
   },
   ranges: { files: ['/usr/lib/clawdy/cloudflare', '/var/lib/clawdy/state/cloudflare'], again: ':' },
   keys: {
@@ -77,6 +73,8 @@ const PARTS: Record<Touched, Part> = {
       systemctl restart clawdy-gate.service`,
   },
 };
+/** After a mend no ban is left that would stay without it. */
+const NO_BANS = 'systemctl stop fail2ban.service';
 const KEPT = '/var/tmp/clawdy-parts.tar';
 
 /**
@@ -88,10 +86,9 @@ export async function keepParts(target: Target, touched: Touched): Promise<void>
   const parts = Object.values(PARTS);
   const files = parts.flatMap((part) => part.files).join(' ');
   const folders = parts.flatMap((part) => part.folders ?? []).join(' ');
-  const fail2ban = touched === 'bans' ? ':' : 'systemctl stop fail2ban.service';
   await must(
     target,
-    `${fail2ban}; set --; for file in ${files}; do [ ! -e "$file" ] || set -- "$@" "$file"; done
+    `${touched === 'bans' ? JAILS_RUN : NO_BANS} || exit 1; set --; for file in ${files}; do [ ! -e "$file" ] || set -- "$@" "$file"; done
     tar -cPf ${KEPT} --no-recursion ${folders} --recursion "$@"`,
   );
 }
@@ -116,6 +113,11 @@ export async function mend(target: Target, touched: Touched): Promise<void> {
     ${END_PLANTED}
     ${again}`,
   );
+}
+
+/** Makes a box that was put back fit for claims of another part. @throws BuildError as mend. */
+export async function turn(target: Target, from: Touched, to: Touched): Promise<void> {
+  if ((from === 'bans') !== (to === 'bans')) await must(target, to === 'bans' ? PARTS.bans.again : NO_BANS);
 }
 
 async function must(target: Target, command: string): Promise<void> {
