@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import type { LayerClaim } from '../claims/load.ts';
 import type { ClaimResult } from '../report/schema.ts';
 import type { Target } from '../targets/target.ts';
@@ -6,11 +7,13 @@ import type { Target } from '../targets/target.ts';
 export const LAUNCH_ID = 'claims';
 export const INSTANCE_ID = 'i-claims';
 
+export const ASLEEP_FILE = '/run/systemd/system/openclaw.service.d/zz-asleep.conf';
+
 /**
  * For claims that don't wait for OpenClaw: it is then as on a box where it has only begun to start, but takes no processor
  * from the attack. Counts from its next start on.
  */
-export const ASLEEP = `d=/run/systemd/system/openclaw.service.d; mkdir -p $d && printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/sleep infinity\\n' >$d/zz-asleep.conf`;
+export const ASLEEP = `mkdir -p ${dirname(ASLEEP_FILE)} && printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/sleep infinity\\n' >${ASLEEP_FILE}`;
 
 export type Hold = (box: Target, result: ClaimResult) => Promise<void>;
 
