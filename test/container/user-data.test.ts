@@ -15,7 +15,7 @@ const sound = JSON.stringify({ version: 1, launchId: 'test-launch', token: TOKEN
 
 type Form = [what: string, data: string, reason: RegExp];
 
-/** Forms on which cloud-init itself would act. */
+/** One form for each way in which cloud-init itself would act. */
 const active: Form[] = [
   ['runcmd', cloudConfig({ write_files: [launchFile(sound)], runcmd: ['touch /var/lib/pwned'] }), /user-data/],
   ['another file', cloudConfig({ write_files: [{ path: '/var/lib/pwned', content: sound }] }), /write_files/],

@@ -13,6 +13,9 @@ interface Part {
 
 const ATTEMPTS = "systemctl stop 'attack-*.service'";
 const JAILS_RUN = '/usr/lib/clawdy/checks/live.d/04-fail2ban-jails';
+/** Where a ban is what the attack is to get, one that came of guesses of before would make the claim pass. */
+const NO_GUESSES = `! journalctl --quiet --output=cat --unit=clawdy-gate.service --unit=ssh.service |
+  grep -qE ' status=4|Failed |Invalid user|authenticating user'`;
 /** Addresses that attempts have given to the box. */
 const LOOPBACK = 'ip -4 address flush dev lo scope global && ip -6 address flush dev lo scope global';
 
@@ -42,7 +45,7 @@ const PARTS: Record<Touched, Part> = {
     // claim before.
     again: `systemctl stop fail2ban.service && rm -f /var/lib/clawdy/state/fail2ban/* && systemctl restart clawdy-gate.service ssh.service &&
       /usr/lib/clawdy/fail2ban/ban-gate flush && /usr/lib/clawdy/fail2ban/ban-ssh flush &&
-      journalctl --quiet --rotate --vacuum-time=1s && systemctl start fail2ban.service &&
+      journalctl --quiet --rotate --vacuum-time=1s && ${NO_GUESSES} && systemctl start fail2ban.service &&
       ${JAILS_RUN}`,
   },
   ranges: { files: ['/usr/lib/clawdy/cloudflare', '/var/lib/clawdy/state/cloudflare'], again: ':' },
