@@ -10,6 +10,7 @@ import { Progress } from '../process/progress.ts';
 import { start } from '../process/run.ts';
 import { type Choice, prepareProof, runProof } from '../verify/proof.ts';
 import { isGreen } from '../verify/report/schema.ts';
+import { renderClaim } from '../verify/report/text.ts';
 import { lint } from './lint.ts';
 
 const SUITES = ['unit', 'edge', 'container', 'cloud', 'vm', 'claims'] as const;
@@ -32,9 +33,18 @@ interface Tally {
   passed: number;
   failed: number;
   skipped: number;
-  /** What failed, by name. */
-  failures: string[];
+  failures: Failure[];
 }
+
+interface Failure {
+  name: string;
+  /** What was printed about it, line by line. */
+  why: string[];
+}
+
+/** Lines about a failure that are shown once more at the end: its first ones say what, its last ones where it stood. */
+const FIRST = 8;
+const LAST = 12;
 
 const nothing = (): Tally => ({ passed: 0, failed: 0, skipped: 0, failures: [] });
 
@@ -73,7 +83,7 @@ export function testCommand(root: string): Command {
         add(total, timed);
       }
       // A log of thousands of lines is read from its end.
-      for (const failure of total.failures) process.stdout.write(`✖ ${failure}\n`);
+      for (const failure of total.failures) process.stdout.write(`${renderFailure(failure)}\n`);
       if (total.skipped) process.stdout.write(`${total.skipped} excused, each with a reason and an end date\n`);
       // The plain closing line that a CI can read, in any language.
       process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`);
@@ -86,6 +96,14 @@ function add(total: Tally, part: Tally): void {
   total.failed += part.failed;
   total.skipped += part.skipped;
   total.failures.push(...part.failures);
+}
+
+function renderFailure({ name, why }: Failure): string {
+  const shown =
+    why.length > FIRST + LAST
+      ? [...why.slice(0, FIRST), `  … ${why.length - FIRST - LAST} lines, above`, ...why.slice(-LAST)]
+      : why;
+  return [`✖ ${name}`, ...shown.map((line) => line.slice(0, 300))].join('\n');
 }
 
 /** Says what a suite took beside what it may take. */
@@ -105,15 +123,31 @@ async function runClaims(root: string, image: string, choice: Choice, progress: 
   try {
     const report = await runProof(root, prepareProof(root, image, choice), progress);
     const { passed, failed, skipped } = report.totals;
-    const failures = report.layers.flatMap(({ claims }) =>
-      claims.filter(({ ok }) => !ok).map(({ id, target }) => `claim ${id} (${target})`),
+    const failures = report.layers.flatMap(({ id: layer, claims }) =>
+      claims
+        .filter(({ ok }) => !ok)
+        .map((claim) => ({
+          name: `claim ${claim.id} (${claim.target})`,
+          why: renderClaim(layer, claim).split('\n').slice(1),
+        })),
     );
     if (failed > 0 || isGreen(report)) return { passed, failed, skipped, failures };
-    return { passed, failed: 1, skipped, failures: ['claims: not all that are declared were executed'] };
+    return {
+      passed,
+      failed: 1,
+      skipped,
+      failures: [{ name: 'claims: not all that are declared were executed', why: [] }],
+    };
   } catch (error) {
     // What the other suites said still ends in a closing line.
-    progress.say(renderError(error));
-    return { passed: 0, failed: 1, skipped: 0, failures: ['claims: could not be tried'] };
+    const why = renderError(error);
+    progress.say(why);
+    return {
+      passed: 0,
+      failed: 1,
+      skipped: 0,
+      failures: [{ name: 'claims: could not be tried', why: why.split('\n') }],
+    };
   }
 }
 
@@ -152,27 +186,36 @@ async function runFiles(
     stderr: 'inherit',
     buffer: false,
   });
-  for await (const line of createInterface({ input: child.stdout as Readable })) show(line, tally, progress);
+  let last: Failure | undefined;
+  for await (const line of createInterface({ input: child.stdout as Readable }))
+    last = show(line, tally, progress, last);
   const { exitCode } = await child;
   // A crash before the first test prints no `not ok`; it must not look like an empty suite.
   if (exitCode !== 0 && !tally.failed) {
     tally.failed++;
-    tally.failures.push(`${suite}: ava ended with ${exitCode}`);
+    tally.failures.push({ name: `${suite}: ava ended with ${exitCode}`, why: [] });
   }
 }
 
-/** One line of TAP version 13. */
-function show(line: string, tally: Tally, progress: Progress): void {
+/** One line of TAP version 13. What stands below a result is about it: `last` if that failed. Returns the failure to go on with. */
+function show(line: string, tally: Tally, progress: Progress, last: Failure | undefined): Failure | undefined {
   const result = /^(not )?ok \d+ - (.*?)( # (?:SKIP|TODO).*)?$/.exec(line);
   if (!result) {
-    if (line.startsWith(' ') || /^# (?!tests|pass|fail|skip|.* hook$)/.test(line)) progress.say(`    ${line}`);
-    return;
+    if (line.startsWith(' ') || /^# (?!tests|pass|fail|skip|.* hook$)/.test(line)) {
+      progress.say(`    ${line}`);
+      last?.why.push(`  ${line}`);
+    }
+    return last;
   }
   const [, failed, title = '', skip] = result;
-  if (skip) tally.skipped++;
-  else if (failed) {
-    tally.failed++;
-    tally.failures.push(title);
-  } else tally.passed++;
   progress.say(`  ${skip ? '-' : failed ? '✖' : '✔'} ${title}`);
+  if (failed && !skip) {
+    const failure = { name: title, why: [] };
+    tally.failed++;
+    tally.failures.push(failure);
+    return failure;
+  }
+  if (skip) tally.skipped++;
+  else tally.passed++;
+  return undefined;
 }
