@@ -33,11 +33,9 @@ export function devCommand(root: string): Command {
       try {
         const payload = join(work, 'payload.tar');
         await archivePayload(layers, root, work, payload, { id: 'dev', base: 'dev' });
-        const stage = await ContainerStage.open(
-          root,
-          await imageTag(join(root, 'dist', 'latest')),
-          applyBeforeBoot(payload, layer.name),
-        );
+        const stage = await ContainerStage.open(root, await imageTag(join(root, 'dist', 'latest')), {
+          before: applyBeforeBoot(payload, layer.name),
+        });
         try {
           for (const claim of claims) {
             const result = await progress.step(claim.id, () => stage.run(claim));

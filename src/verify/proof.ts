@@ -94,7 +94,9 @@ export async function runProof(
     open: (place) =>
       progress.step<Stage>(`open the ${place} stage`, () =>
         place === 'container'
-          ? imageTag(dir).then((tag) => ContainerStage.open(root, tag))
+          ? imageTag(dir).then((tag) =>
+              ContainerStage.open(root, tag, { onUnfit: (error) => progress.say(renderError(error)) }),
+            )
           : VmStage.open(root, dir, progress, needed(tasks)),
       ),
     onResult: ({ claim }, result) => progress.say(`  ${renderClaim(claim.layer.name, result)}`),

@@ -67,7 +67,7 @@ async function tryClaim(claim: LayerClaim, before: BeforeBoot): Promise<ClaimRes
     image: imageUnderTest(),
     layers: [claim.layer],
     scope: 'ci',
-    open: () => ContainerStage.open(ROOT, tag, before),
+    open: () => ContainerStage.open(ROOT, tag, { before }),
   });
   return report.layers[0]?.claims[0] as ClaimResult;
 }

@@ -24,6 +24,13 @@ type Kind = Pick<LayerClaim, 'front' | 'after'>;
 
 const same = (a: Kind, b: Kind) => a.front === b.front && a.after === b.after;
 
+interface Options {
+  /** What each box does to its own tree before systemd starts (`make dev` applies a layer). */
+  before?: BeforeBoot;
+  /** Hears of each box that couldn't be put back for the next claim, and why. */
+  onUnfit?: (error: unknown) => void;
+}
+
 /** Containers of the image and two hosts beside them. A box that was sabotaged is thrown away, or put back where a claim says how. */
 export class ContainerStage implements Stage {
   readonly kind = 'container';
@@ -34,7 +41,7 @@ export class ContainerStage implements Stage {
   readonly #attacker: ContainerPeer;
   readonly #proxy: ContainerPeer;
   readonly #owners: Record<FrontMode, Owner>;
-  readonly #before: BeforeBoot | undefined;
+  readonly #options: Options;
   /** The next box, of the kind that was asked for last. */
   #spare: { kind: Kind; box: Promise<ContainerTarget> } | undefined;
   /** One that was attacked and put back. */
@@ -45,7 +52,7 @@ export class ContainerStage implements Stage {
     tag: string,
     hosts: { network: ContainerNetwork; attacker: ContainerPeer; proxy: ContainerPeer },
     owners: Record<FrontMode, Owner>,
-    before?: BeforeBoot,
+    options: Options,
   ) {
     this.#root = root;
     this.#tag = tag;
@@ -53,14 +60,11 @@ export class ContainerStage implements Stage {
     this.#attacker = hosts.attacker;
     this.#proxy = hosts.proxy;
     this.#owners = owners;
-    this.#before = before;
+    this.#options = options;
   }
 
-  /**
-   * @param tag Docker image of the boxes: imageTag, or a tree without a layer.
-   * @param before what each box does to its own tree before systemd starts (`make dev` applies a layer).
-   */
-  static async open(root: string, tag: string, before?: BeforeBoot): Promise<ContainerStage> {
+  /** @param tag Docker image of the boxes: imageTag, or a tree without a layer. */
+  static async open(root: string, tag: string, options: Options = {}): Promise<ContainerStage> {
     const network = await ContainerNetwork.create();
     const [attacker, proxy] = await Promise.all([
       ContainerPeer.start({ image: tag, network }),
@@ -70,7 +74,7 @@ export class ContainerStage implements Stage {
       direct: await Owner.create({ mode: 'direct', sources: [proxy.addresses.v4, proxy.addresses.v6] }),
       cloudflare: await Owner.create({ mode: 'cloudflare' }),
     };
-    return new ContainerStage(root, tag, { network, attacker, proxy }, owners, before);
+    return new ContainerStage(root, tag, { network, attacker, proxy }, owners, options);
   }
 
   /** Runs one claim on a box that nothing was done to yet, or on one that was put back. */
@@ -81,8 +85,7 @@ export class ContainerStage implements Stage {
       const peers = { attacker: this.#attacker, proxy: this.#proxy };
       const result = await runClaim(claim, { root: this.#root, target, peers });
       await hold?.(target, result);
-      if (claim.touches && result.ok && !hold) {
-        await mend(target, claim.touches);
+      if (claim.touches && result.ok && !hold && (await this.#fits(mend(target, claim.touches)))) {
         this.#mended = { kind: claim, touched: claim.touches, box: target };
         mended = true;
       }
@@ -116,13 +119,20 @@ export class ContainerStage implements Stage {
     if (!this.#mended || !same(this.#mended.kind, kind)) return undefined;
     const { box, touched: before } = this.#mended;
     this.#mended = undefined;
-    try {
-      await turn(box, before, touched);
-      return box;
-    } catch (error) {
-      await box.close();
-      throw error;
-    }
+    if (await this.#fits(turn(box, before, touched))) return box;
+    await box.close();
+    return undefined;
+  }
+
+  /** A box that can't be put back costs a new one, and no claim: what was seen on it was seen before. */
+  #fits(work: Promise<void>): Promise<boolean> {
+    return work.then(
+      () => true,
+      (error: unknown) => {
+        this.#options.onUnfit?.(error);
+        return false;
+      },
+    );
   }
 
   /** A claim's attack on a box that lacks the claim's layer. @throws BuildError where such a box closes itself. */
@@ -165,7 +175,7 @@ export class ContainerStage implements Stage {
 
   #start({ front, after }: Kind): Promise<ContainerTarget> {
     const commands = [
-      this.#before?.command,
+      this.#options.before?.command,
       ...(after === 'ready' ? [ASLEEP] : []),
       ...(front === 'cloudflare' ? [playCloudflare(this.#proxy)] : []),
     ];
@@ -175,7 +185,7 @@ export class ContainerStage implements Stage {
       network: this.#network,
       instanceId: INSTANCE_ID,
       userData: userDataOf({ version: 1, launchId: LAUNCH_ID, ...this.#owners[front].launch }),
-      ...(command ? { before: { ...this.#before, command } } : {}),
+      ...(command ? { before: { ...this.#options.before, command } } : {}),
     });
   }
 

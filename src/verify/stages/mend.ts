@@ -42,10 +42,10 @@ const PARTS: Record<Touched, Part> = {
   bans: {
     files: ['/etc/fail2ban', '/run/clawdy/launch.json', '/usr/lib/clawdy/fail2ban', '/usr/lib/clawdy/gate'],
     // A new memory, and a new journal: it reads ten minutes back (jail.conf(5), findtime), and would find the guesses of the
-    // claim before.
+    // claim before, also those that the journal's daemon has yet to read.
     again: `systemctl stop fail2ban.service && rm -f /var/lib/clawdy/state/fail2ban/* && systemctl restart clawdy-gate.service ssh.service &&
       /usr/lib/clawdy/fail2ban/ban-gate flush && /usr/lib/clawdy/fail2ban/ban-ssh flush &&
-      journalctl --quiet --rotate --vacuum-time=1s && ${NO_GUESSES} && systemctl start fail2ban.service &&
+      journalctl --sync && journalctl --quiet --rotate --vacuum-time=1s && ${NO_GUESSES} && systemctl start fail2ban.service &&
       ${JAILS_RUN}`,
   },
   ranges: { files: ['/usr/lib/clawdy/cloudflare', '/var/lib/clawdy/state/cloudflare'], again: ':' },
@@ -125,5 +125,8 @@ export async function turn(target: Target, from: Touched, to: Touched): Promise<
 
 async function must(target: Target, command: string): Promise<void> {
   const { exitCode, stderr } = await target.exec(command);
-  if (exitCode !== 0) throw new BuildError('claims', "the box can't be put back", 'see what it said', { tail: stderr });
+  if (exitCode !== 0)
+    throw new BuildError('claims', "the box can't be put back", 'see what it said; the next claim gets a new box', {
+      tail: stderr,
+    });
 }
