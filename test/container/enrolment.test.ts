@@ -166,14 +166,20 @@ test.serial(
   },
 );
 
+// Cut at sixty points of twice the time that one takes uncut.
 test.serial('a sealing that is cut anywhere leaves both files or none, and the next one ends well', async (t) => {
   await withBox({ asleep: true, userData: userData(launch) }, async (box) => {
     await waitForLine(box, END);
     const { stdout } = await box.exec(
       `
-for hundredth in $(seq 1 60); do
+rm -rf ${SEALED}
+began=$(date +%s%N)
+/usr/lib/clawdy/boot/seal >/dev/null
+took=$(( ($(date +%s%N) - began) / 1000000 ))
+for cut in $(seq 1 60); do
   rm -rf ${SEALED}
-  timeout -s KILL "$(printf '0.%02d' "$hundredth")" /usr/lib/clawdy/boot/seal >/dev/null 2>&1
+  at=$((took * cut / 30))
+  timeout -s KILL "$((at / 1000)).$(printf %03d $((at % 1000)))" /usr/lib/clawdy/boot/seal >/dev/null 2>&1
   ended=$?
   mkdir -p /var/lib/clawdy/state/sealed.new.planted
   if [ ! -e ${SEALED} ]; then echo "$ended none"; else echo "$ended $(ls ${SEALED} | xargs) $(grep -cx '[0-9A-F]\\{64\\}' ${SEALED}/code.sha256)"; fi
