@@ -72,7 +72,10 @@ async function sabotaged(
   const { run, expect } = claim.sabotage;
   const done = await scene.target.exec(run, { env });
   if (done.exitCode !== 0) {
-    return { expected: expect, got: 'the sabotage itself failed', ok: false, evidence: lastLines(done) };
+    // systemctl only says that a job failed; why, its unit said in the journal.
+    const { stdout } = await scene.target.exec('journalctl --no-pager --quiet --lines=25 --output=cat');
+    const evidence = `${lastLines(done)}\nThe journal’s end:\n${stdout}`.trim();
+    return { expected: expect, got: 'the sabotage itself failed', ok: false, evidence };
   }
   return attempt(claim, { ...claim.attack, expect }, scene, env);
 }
