@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { archivePayload } from '../bake/payload.ts';
 import { findLayer, loadLayers } from '../manifest/layers.ts';
-import { EXIT, inputError } from '../process/errors.ts';
+import { EXIT, inputError, renderError } from '../process/errors.ts';
 import { Progress } from '../process/progress.ts';
 import { loadClaims } from '../verify/claims/load.ts';
 import { renderClaim } from '../verify/report/text.ts';
@@ -35,6 +35,7 @@ export function devCommand(root: string): Command {
         await archivePayload(layers, root, work, payload, { id: 'dev', base: 'dev' });
         const stage = await ContainerStage.open(root, await imageTag(join(root, 'dist', 'latest')), {
           before: applyBeforeBoot(payload, layer.name),
+          onUnfit: (error) => progress.say(renderError(error)),
         });
         try {
           for (const claim of claims) {

@@ -88,8 +88,8 @@ test.serial('a live check that fails stops OpenClaw and leaves SSH, until SSH it
     t.like(await facts(box), { openclaw: 'active', ssh: 'active', opened: [port, port] });
     // A daemon-reload has the timer fire anew, and a start that finds a check running only waits for its end.
     await stopChecks(box);
-    const check = async () => (await box.exec('systemctl start clawdy-selfcheck-live.service')).exitCode;
-    t.is(await check(), 0, 'nothing is wrong yet');
+    const checkAll = async () => (await box.exec('systemctl start clawdy-selfcheck-live.service')).exitCode;
+    t.is(await checkAll(), 0, 'nothing is wrong yet');
     for (const [what, spoil, check] of asked) {
       const path = `/usr/lib/clawdy/checks/static.d/${check}`;
       t.is((await box.exec(path)).exitCode, 0, `before ${what}`);
@@ -108,7 +108,7 @@ test.serial('a live check that fails stops OpenClaw and leaves SSH, until SSH it
     }
 
     await box.exec('chmod 0777 /usr/lib/clawdy/runtime');
-    t.not(await check(), 0, 'a runtime that others can write');
+    t.not(await checkAll(), 0, 'a runtime that others can write');
     t.regex(reasons(await box.console()), /selfcheck live:.*00-rootfs-runtime/);
     t.like(await facts(box), { openclaw: 'stopped', ssh: 'active' });
     t.is(await login(box, port, 'one'), 'clawdy');
@@ -116,7 +116,7 @@ test.serial('a live check that fails stops OpenClaw and leaves SSH, until SSH it
     t.like(await facts(box), { openclaw: 'stopped' });
 
     await box.exec('chmod 0644 /var/lib/clawdy/state/ssh/ssh_host_ed25519_key');
-    t.not(await check(), 0, 'a host key that others can read');
+    t.not(await checkAll(), 0, 'a host key that others can read');
     t.regex(reasons(await box.console()), /selfcheck live:.*03-ssh-files/);
     t.like(await facts(box), { openclaw: 'stopped', ssh: 'inactive', opened: [] });
     t.is(await reach(peer, box.addresses.v4, port), 'timeout');
